@@ -1,0 +1,8 @@
+import ArgumentParser
+
+@main
+struct ActCacheCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "actcache",
+    abstract: "Run a transformer once over a corpus, keep its activations, train any number of sparse autoencoders.")
+}

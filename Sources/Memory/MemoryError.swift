@@ -1,0 +1,16 @@
+/// What can go wrong with files and memory. The message says what failed, where, and what to do.
+public enum MemoryError: Error, Equatable, CustomStringConvertible {
+  /// A system call returned -1: `call` on `path` with `errno`.
+  case system(call: String, path: String, errno: Int32)
+  /// A file is shorter than what was asked of it.
+  case outOfBounds(path: String, offset: Int, count: Int, size: Int)
+
+  public var description: String {
+    switch self {
+    case .system(let call, let path, let errno):
+      "\(path): \(call) failed: \(errorText(errno))\(remedy(errno))"
+    case .outOfBounds(let path, let offset, let count, let size):
+      "\(path): bytes \(offset)..<\(offset &+ count) asked for, the file has \(size); it is cut short or not of this format"
+    }
+  }
+}
