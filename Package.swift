@@ -56,6 +56,9 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: safe),
+    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: language),
+    .testTarget(name: "MemoryTests", dependencies: ["Memory", "TestSupport"], swiftSettings: language),
+    .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"], swiftSettings: language),
   ],
   swiftLanguageModes: [.v6]
 )

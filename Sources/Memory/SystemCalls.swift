@@ -1,13 +1,5 @@
 import Foundation
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#elseif canImport(Darwin)
-  import Darwin
-#endif
-
 /// The system's words for an error number (strerror).
 func errorText(_ errno: Int32) -> String { unsafe String(cString: strerror(errno)) }
 
@@ -28,7 +20,8 @@ func check<I: FixedWidthInteger & SignedInteger>(
   while true {
     let result = body()
     if result != -1 { return result }
-    let code = errno
-    if code != EINTR { throw .system(call: call, path: path, errno: code) }
+    if errno != EINTR { throw lastError(call, path) }
   }
 }
+
+func lastError(_ call: String, _ path: String) -> MemoryError { .system(call: call, path: path, errno: errno) }

@@ -1,0 +1,26 @@
+import COpenBLAS
+import Foundation
+
+/// The OpenBLAS that is loaded, and which of its kernels run.
+///
+/// OpenBLAS picks its kernels when it is loaded, from the CPU models it knew when it was released: Debian's 0.3.21
+/// runs AVX2 kernels on newer AVX-512 CPUs, at half their speed. `OPENBLAS_CORETYPE` overrides the choice, but only
+/// if it is set before the program starts.
+package enum BLASLibrary {
+  /// For instance "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH NO_AFFINITY Haswell MAX_THREADS=64".
+  package static var configuration: String { String(cString: openblas_get_config()) }
+
+  /// The kernel family in use, for instance "SkylakeX" or "Haswell".
+  package static var coreName: String { String(cString: openblas_get_corename()) }
+
+  /// The value of `OPENBLAS_CORETYPE` that gives this CPU faster kernels than OpenBLAS chose by itself; nil if there
+  /// is none, or the user has set the variable.
+  package static var fasterCoreType: String? {
+    guard ProcessInfo.processInfo.environment["OPENBLAS_CORETYPE"] == nil else { return nil }
+    let isSlow = !["SkylakeX", "Cooperlake", "SapphireRapids"].contains(coreName)
+    return isSlow && CPU.hasAVX512 ? "SkylakeX" : nil
+  }
+
+  /// Leaves the threads to `Threads`; call once at start.
+  package static func useOneThread() { openblas_set_num_threads(1) }
+}

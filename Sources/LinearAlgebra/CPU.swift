@@ -1,0 +1,33 @@
+import COpenBLAS
+import Foundation
+
+/// What this machine's processor can do, and whether this program was built for it.
+package enum CPU {
+  package static let availableCores = ProcessInfo.processInfo.activeProcessorCount
+
+  /// Model name and vector extensions as the kernel lists them.
+  package static let model: String = cpuinfo("model name") ?? "unknown"
+  package static let features: Set<String> = Set((cpuinfo("flags") ?? "").split(separator: " ").map(String.init))
+
+  /// All that OpenBLAS' SkylakeX kernels use.
+  package static var hasAVX512: Bool {
+    features.isSuperset(of: ["avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"])
+  }
+
+  /// The vector extensions that this build of the kernels needs.
+  package static var builtFor: [String] {
+    (compiled_for_avx512() != 0 ? ["avx512f", "avx512bw", "avx512vl", "avx512dq"] : [])
+      + (compiled_for_avx2_fma_f16c() != 0 ? ["avx2", "fma", "f16c"] : [])
+  }
+
+  /// Extensions that the build needs and this CPU lacks; the program would die of SIGILL.
+  package static var missing: [String] { features.isEmpty ? [] : builtFor.filter { !features.contains($0) } }
+
+  private static func cpuinfo(_ key: String) -> String? {
+    guard let text = try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8) else { return nil }
+    for line in text.split(separator: "\n") where line.hasPrefix(key) {
+      return line.split(separator: ":", maxSplits: 1).last.map { $0.trimmingCharacters(in: .whitespaces) }
+    }
+    return nil
+  }
+}

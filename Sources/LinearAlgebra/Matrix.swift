@@ -1,0 +1,115 @@
+import Foundation
+
+/// A row-major [rows, columns] matrix of f32 that owns its memory; rows follow one another without gaps.
+///
+/// Aligned to 64 bytes; large ones ask for huge pages. Element access is bounds-checked and slow: loops belong
+/// in this module's kernels.
+package struct Matrix: ~Copyable, @unchecked Sendable {
+  // Sendable: sole owner of its memory.
+  package let rows: Int
+  package let columns: Int
+  let base: UnsafeMutablePointer<Float>
+
+  package var count: Int { rows * columns }
+
+  /// Memory as the system gives it: every element must be written before it is read.
+  package init(uninitialized rows: Int, _ columns: Int) {
+    precondition(rows >= 0 && columns >= 0, "shape [\(rows), \(columns)]")
+    let (count, overflow) = rows.multipliedReportingOverflow(by: columns)
+    precondition(!overflow && count < 1 << 60, "shape [\(rows), \(columns)] is too large")
+    self.rows = rows
+    self.columns = columns
+    base = allocateFloats(count)
+  }
+
+  /// All elements `value`.
+  package init(_ rows: Int, _ columns: Int, repeating value: Float = 0) {
+    self.init(uninitialized: rows, columns)
+    base.update(repeating: value, count: count)
+  }
+
+  /// A copy of `values`, row by row.
+  package init(_ rows: Int, _ columns: Int, _ values: [Float]) {
+    precondition(values.count == rows * columns, "\(values.count) values for shape [\(rows), \(columns)]")
+    self.init(uninitialized: rows, columns)
+    values.withUnsafeBufferPointer { if let source = $0.baseAddress { base.update(from: source, count: values.count) } }
+  }
+
+  deinit { free(base) }
+
+  package func copy() -> Matrix {
+    let other = Matrix(uninitialized: rows, columns)
+    other.base.update(from: base, count: count)
+    return other
+  }
+
+  /// A copy of some rows.
+  package func copy(rows range: Range<Int>) -> Matrix {
+    precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) of \(rows)")
+    let other = Matrix(uninitialized: range.count, columns)
+    other.base.update(from: base + range.lowerBound * columns, count: other.count)
+    return other
+  }
+
+  package mutating func fill(_ value: Float) { base.update(repeating: value, count: count) }
+
+  /// Overwrites all elements with those of `other`, of the same shape.
+  package mutating func assign(_ other: borrowing Matrix) {
+    precondition(
+      rows == other.rows && columns == other.columns, "[\(other.rows), \(other.columns)] into [\(rows), \(columns)]")
+    base.update(from: other.base, count: count)
+  }
+
+  package subscript(row: Int, column: Int) -> Float {
+    get {
+      precondition(
+        row >= 0 && row < rows && column >= 0 && column < columns, "[\(row), \(column)] of [\(rows), \(columns)]")
+      return base[row * columns + column]
+    }
+    set {
+      precondition(
+        row >= 0 && row < rows && column >= 0 && column < columns, "[\(row), \(column)] of [\(rows), \(columns)]")
+      base[row * columns + column] = newValue
+    }
+  }
+
+  /// All elements, row by row.
+  package var values: [Float] { Array(UnsafeBufferPointer(start: base, count: count)) }
+
+  /// Lends all elements, row by row.
+  package borrowing func withSpan<R, E: Error>(_ body: (Span<Float>) throws(E) -> R) throws(E) -> R {
+    try body(UnsafeBufferPointer(start: base, count: count).span)
+  }
+
+  /// Lends some rows.
+  package borrowing func withSpan<R, E: Error>(
+    rows range: Range<Int>, _ body: (Span<Float>) throws(E) -> R
+  ) throws(E) -> R {
+    precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) of \(rows)")
+    return try body(UnsafeBufferPointer(start: base + range.lowerBound * columns, count: range.count * columns).span)
+  }
+
+  /// Lends all elements, row by row, for writing.
+  package mutating func withMutableSpan<R, E: Error>(
+    _ body: (inout MutableSpan<Float>) throws(E) -> R
+  ) throws(E) -> R {
+    var span = UnsafeMutableBufferPointer(start: base, count: count).mutableSpan
+    return try body(&span)
+  }
+}
+
+/// 64-byte aligned memory for `count` floats; from 4 MiB on aligned to 2 MiB and offered to the kernel for huge
+/// pages, which spare the kernels most of their TLB misses.
+private func allocateFloats(_ count: Int) -> UnsafeMutablePointer<Float> {
+  let byteCount = max(64, (count * 4 + 63) & ~63)
+  let isLarge = byteCount >= 4 << 20
+  var pointer: UnsafeMutableRawPointer?
+  let code = posix_memalign(&pointer, isLarge ? 2 << 20 : 64, byteCount)
+  guard code == 0, let pointer else {
+    preconditionFailure("out of memory: \(byteCount) bytes for a matrix")
+  }
+  #if os(Linux)
+    if isLarge { madvise(pointer, byteCount, Int32(MADV_HUGEPAGE)) }
+  #endif
+  return pointer.bindMemory(to: Float.self, capacity: count)
+}

@@ -1,0 +1,66 @@
+import Foundation
+import Memory
+import TestSupport
+import Testing
+
+@Suite struct FileTests {
+  @Test func committedFileIsReadBackAndLeavesNoTemporary() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path + "/a.bin"
+    try DurableFile.write([1, 2, 3], to: path)
+    let file = try MappedFile(path: path)
+    #expect(file.count == 3)
+    #expect(
+      try file.withBytes(at: 1, count: 2) {
+        [$0.unsafeLoad(as: UInt8.self), $0.unsafeLoad(fromByteOffset: 1, as: UInt8.self)]
+      } == [2, 3])
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["a.bin"])
+  }
+
+  @Test func abandonedFileLeavesNothing() throws {
+    let folder = try TemporaryFolder()
+    do {
+      var file = try DurableFile(path: folder.path + "/a.bin")
+      try file.write([1])
+    }
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
+  }
+
+  @Test func emptyFileMapsToNoBytes() throws {
+    let folder = try TemporaryFolder()
+    try DurableFile.write([], to: folder.path + "/e")
+    let file = try MappedFile(path: folder.path + "/e")
+    #expect(file.withBytes { $0.byteCount } == 0)
+  }
+
+  @Test func readingPastTheEndNamesTheBytes() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path + "/s"
+    try DurableFile.write([1, 2, 3], to: path)
+    let file = try MappedFile(path: path)
+    #expect(throws: MemoryError.outOfBounds(path: path, offset: 2, count: 2, size: 3)) {
+      try file.withBytes(at: 2, count: 2) { _ in }
+    }
+    #expect(
+      "\(MemoryError.outOfBounds(path: "/s", offset: 2, count: 2, size: 3))"
+        == "/s: bytes 2..<4 asked for, the file has 3; it is cut short or not of this format")
+  }
+
+  @Test func missingFileSaysSo() throws {
+    #expect(throws: MemoryError.system(call: "open", path: "/no/such", errno: ENOENT)) {
+      _ = try MappedFile(path: "/no/such")
+    }
+    #expect(
+      "\(MemoryError.system(call: "open", path: "/no/such", errno: ENOENT))"
+        == "/no/such: open failed: No such file or directory; check the path")
+  }
+
+  @Test func secondLockOfAFolderIsRefused() throws {
+    let folder = try TemporaryFolder()
+    let first = try FolderLock(folder: folder.path)
+    #expect(first != nil)
+    let second = try FolderLock(folder: folder.path)
+    #expect(second == nil)
+    _ = consume first
+  }
+}
