@@ -3,7 +3,7 @@
 
 package typealias Lanes = SIMD16<Float>
 
-/// eˣ, within 1 ulp for results that are normal numbers; 0 below -87.3, +∞ above 88.72; NaN stays NaN.
+/// eˣ, within 1.5 ulp for results that are normal numbers; 0 below -87.3, +∞ above 88.72; NaN stays NaN.
 ///
 /// x = n·ln 2 + r with |r| ≤ ln 2 / 2, eʳ by a polynomial of degree 6 (Cephes expf), 2ⁿ by the exponent bits.
 @inline(__always) package func exp(_ x: Lanes) -> Lanes {

@@ -24,10 +24,10 @@ import Testing
     let t = worstError(in: -10...10, LinearAlgebra.tanh, Foundation.tanh)
     let r = worstError(in: -5...5, LinearAlgebra.erf, Foundation.erf)
     let s = worstError(in: 0...1e6, LinearAlgebra.squareRoot, { $0.squareRoot() })
-    #expect(e < 1.5, "exp \\(e) ulp")
-    #expect(t < 4, "tanh \\(t) ulp")
-    #expect(r < 2, "erf \\(r) ulp")
-    #expect(s < 1, "sqrt \\(s) ulp")
+    #expect(e < 1.5, "exp \(e) ulp")
+    #expect(t < 4, "tanh \(t) ulp")
+    #expect(r < 2, "erf \(r) ulp")
+    #expect(s < 1, "sqrt \(s) ulp")
   }
 
   @Test func specialValues() {
