@@ -59,6 +59,10 @@ let package = Package(
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: language),
     .testTarget(name: "MemoryTests", dependencies: ["Memory", "TestSupport"], swiftSettings: language),
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"], swiftSettings: language),
+    .testTarget(name: "SAETests", dependencies: ["SAE", "LinearAlgebra", "TestSupport"], swiftSettings: language),
+    .testTarget(
+      name: "TrainTests", dependencies: ["Train", "SAE", "LinearAlgebra", "TestSupport"], exclude: ["Fixtures"],
+      swiftSettings: language),
   ],
   swiftLanguageModes: [.v6]
 )

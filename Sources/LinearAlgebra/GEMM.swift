@@ -18,15 +18,26 @@ package func gemm(
     accumulating: accumulating)
 }
 
-/// The same on some rows of A and of C: C[rowsOfC] = op(A[rowsOfA])·op(B).
+/// The same on some rows of A and of C, and all of B.
 package func gemm(
-  _ a: borrowing Matrix, rows rowsOfA: Range<Int>, _ b: borrowing Matrix, rows rowsOfB: Range<Int>? = nil,
-  into c: inout Matrix, rows rowsOfC: Range<Int>,
-  transposeA: Bool = false, transposeB: Bool = false, alpha: Float = 1, accumulating: Bool = false
+  _ a: borrowing Matrix, rows rowsOfA: Range<Int>, _ b: borrowing Matrix, into c: inout Matrix,
+  rows rowsOfC: Range<Int>, transposeA: Bool = false, transposeB: Bool = false, alpha: Float = 1,
+  accumulating: Bool = false
 ) {
   gemm(
-    Block(a, rows: rowsOfA), rowsOfB.map { Block(b, rows: $0) } ?? Block(b), into: Block(c, rows: rowsOfC),
-    transposeA: transposeA, transposeB: transposeB, alpha: alpha, accumulating: accumulating)
+    Block(a, rows: rowsOfA), Block(b), into: Block(c, rows: rowsOfC), transposeA: transposeA, transposeB: transposeB,
+    alpha: alpha, accumulating: accumulating)
+}
+
+/// The same on some rows of A, B and C.
+package func gemm(
+  _ a: borrowing Matrix, rows rowsOfA: Range<Int>, _ b: borrowing Matrix, rows rowsOfB: Range<Int>,
+  into c: inout Matrix, rows rowsOfC: Range<Int>, transposeA: Bool = false, transposeB: Bool = false,
+  alpha: Float = 1, accumulating: Bool = false
+) {
+  gemm(
+    Block(a, rows: rowsOfA), Block(b, rows: rowsOfB), into: Block(c, rows: rowsOfC), transposeA: transposeA,
+    transposeB: transposeB, alpha: alpha, accumulating: accumulating)
 }
 
 /// A rectangle of a matrix: rows are `stride` elements apart. Does not own or keep the memory.

@@ -1,0 +1,121 @@
+// B tokens, d width, n latents
+
+/// out = code·wDec − target for every token (the residual of a reconstruction), and dLoss/dValue of every active
+/// entry for the loss ½·scale·Σ out²: `gradients = scale·⟨out, wDec[latent]⟩ + offset`.
+///
+/// A token's decoder rows are read twice while they are in cache; nothing of size B × n exists.
+///
+/// - Parameters:
+///   - wDec: [n, d]; row j is the decoder direction of latent j.
+///   - target: [B, d]. For an SAE this is x − bDec.
+///   - out: [B, d], overwritten.
+/// - Returns: Σ out².
+package func decodeResidual(
+  _ code: inout SparseCode, _ wDec: borrowing Matrix, target: borrowing Matrix, scale: Float, offset: Float = 0,
+  into out: inout Matrix
+) -> Double {
+  let (tokens, d) = (target.rows, target.columns)
+  precondition(
+    wDec.columns == d && wDec.rows == code.nLatents,
+    "decoder [\(wDec.rows), \(wDec.columns)] for [\(code.nLatents), \(d)]")
+  precondition(
+    code.rows == tokens && out.rows == tokens && out.columns == d, "\(code.rows) rows, target [\(tokens), \(d)]")
+  let (weights, targets, outs) = (wDec.base, target.base, out.base)
+  let grain = 64
+  var sums = [Double](repeating: 0, count: (tokens + grain - 1) / grain)
+  sums.withUnsafeMutableBufferPointer { sums in
+    code.starts.withUnsafeBufferPointer { starts in
+      code.counts.withUnsafeBufferPointer { counts in
+        code.latents.withUnsafeBufferPointer { latents in
+          code.values.withUnsafeBufferPointer { values in
+            code.gradients.withUnsafeMutableBufferPointer { gradients in
+              let shared = Shared((sums, starts, counts, latents, values, gradients))
+              Threads.forEachRange(tokens, grain: grain) { range in
+                let (sums, starts, counts, latents, values, gradients) = shared.value
+                var total = 0.0
+                for b in range {
+                  let row = outs + b * d
+                  let entries = Int(starts[b])..<Int(starts[b] + counts[b])
+                  negate(targets + b * d, into: row, count: d)
+                  for entry in entries {
+                    accumulate(weights + Int(latents[entry]) * d, times: values[entry], into: row, count: d)
+                  }
+                  for entry in entries {
+                    gradients[entry] = scale * dot(row, weights + Int(latents[entry]) * d, count: d) + offset
+                  }
+                  total += Double(dot(row, row, count: d))
+                }
+                sums[range.lowerBound / grain] = total
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  return sums.reduce(0, +)
+}
+
+/// out = code·wDec + bias: reconstructions.
+package func decodeLatents(_ code: SparseCode, _ wDec: borrowing Matrix, bias: borrowing Matrix, into out: inout Matrix)
+{
+  let d = wDec.columns
+  precondition(
+    wDec.rows == code.nLatents && bias.count == d && out.columns == d && out.rows == code.rows,
+    "decoder [\(wDec.rows), \(d)], \(code.rows) rows into [\(out.rows), \(out.columns)]")
+  let (weights, base, start) = (wDec.base, out.base, bias.base)
+  Threads.forEachRange(code.rows, grain: 64) { range in
+    for b in range {
+      let row = base + b * d
+      row.update(from: start, count: d)
+      for entry in Int(code.starts[b])..<Int(code.starts[b] + code.counts[b]) {
+        accumulate(weights + Int(code.latents[entry]) * d, times: code.values[entry], into: row, count: d)
+      }
+    }
+  }
+}
+
+/// row += factor·x
+@inline(__always) func accumulate(
+  _ x: UnsafePointer<Float>, times factor: Float, into row: UnsafeMutablePointer<Float>, count: Int
+) {
+  let f = Lanes(repeating: factor)
+  var i = 0
+  while i + 16 <= count {
+    row.store(row.lanes(at: i).addingProduct(f, x.lanes(at: i)), at: i)
+    i += 16
+  }
+  while i < count {
+    row[i] = row[i].addingProduct(factor, x[i])
+    i += 1
+  }
+}
+
+@inline(__always) func negate(_ x: UnsafePointer<Float>, into row: UnsafeMutablePointer<Float>, count: Int) {
+  var i = 0
+  while i + 16 <= count {
+    row.store(-x.lanes(at: i), at: i)
+    i += 16
+  }
+  while i < count {
+    row[i] = -x[i]
+    i += 1
+  }
+}
+
+@inline(__always) func dot(_ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>, count: Int) -> Float {
+  var sum = Lanes(repeating: 0)
+  var sum2 = Lanes(repeating: 0)
+  var i = 0
+  while i + 32 <= count {
+    sum = sum.addingProduct(x.lanes(at: i), y.lanes(at: i))
+    sum2 = sum2.addingProduct(x.lanes(at: i + 16), y.lanes(at: i + 16))
+    i += 32
+  }
+  var total = (sum + sum2).sum()
+  while i < count {
+    total = total.addingProduct(x[i], y[i])
+    i += 1
+  }
+  return total
+}

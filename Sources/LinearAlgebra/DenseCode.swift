@@ -1,0 +1,92 @@
+// The code of a batch as a full matrix [tokens, latents]: cheaper than a sparse one while most latents are active.
+
+/// acts = max(acts + bias, 0), bias [1, n] added to every row. Returns the sum and the number of positive values.
+package func rectify(_ acts: inout Matrix, bias: borrowing Matrix) -> (sum: Double, nActive: Int) {
+  let n = acts.columns
+  precondition(bias.count == n, "\(bias.count) biases for \(n) latents")
+  let (base, b) = (acts.base, bias.base)
+  let grain = 32
+  let nPieces = (acts.rows + grain - 1) / grain
+  var sums = [Double](repeating: 0, count: nPieces)
+  var counts = [Int](repeating: 0, count: nPieces)
+  sums.withUnsafeMutableBufferPointer { sums in
+    counts.withUnsafeMutableBufferPointer { counts in
+      let shared = Shared((sums, counts))
+      Threads.forEachRange(acts.rows, grain: grain) { range in
+        var (total, active) = (0.0, 0)
+        for row in range {
+          let p = base + row * n
+          var sum = Lanes.zero
+          var count = SIMD16<Int32>.zero
+          var rowSum: Float = 0
+          var i = 0
+          while i + 16 <= n {
+            let value = p.lanes(at: i) + b.lanes(at: i)
+            let mask = value .> 0
+            let kept = Lanes.zero.replacing(with: value, where: mask)
+            count = count &- unsafeBitCast(mask, to: SIMD16<Int32>.self)
+            sum += kept
+            p.store(kept, at: i)
+            i += 16
+          }
+          while i < n {
+            let value = p[i] + b[i]
+            p[i] = value > 0 ? value : 0
+            rowSum += p[i]
+            active += value > 0 ? 1 : 0
+            i += 1
+          }
+          total += Double(rowSum + sum.sum())
+          active += Int(count.wrappedSum())
+        }
+        shared.value.0[range.lowerBound / grain] = total
+        shared.value.1[range.lowerBound / grain] = active
+      }
+    }
+  }
+  return (sums.reduce(0, +), counts.reduce(0, +))
+}
+
+/// gradient = acts > 0 ? gradient + offset : 0, element by element: back through the ReLU, with an L1 penalty.
+package func maskGradient(_ gradient: inout Matrix, where acts: borrowing Matrix, offset: Float) {
+  precondition(gradient.rows == acts.rows && gradient.columns == acts.columns, "shapes differ")
+  let (g, a) = (gradient.base, acts.base)
+  Threads.forEachRange(gradient.count, grain: 1 << 16) { range in
+    var i = range.lowerBound
+    while i + 16 <= range.upperBound {
+      g.store(Lanes.zero.replacing(with: g.lanes(at: i) + offset, where: a.lanes(at: i) .> 0), at: i)
+      i += 16
+    }
+    while i < range.upperBound {
+      g[i] = a[i] > 0 ? g[i] + offset : 0
+      i += 1
+    }
+  }
+}
+
+/// Which columns have a positive element. [n]
+package func activeColumns(_ acts: borrowing Matrix) -> [Bool] {
+  let (rows, n) = (acts.rows, acts.columns)
+  var active = [Bool](repeating: false, count: n)
+  let base = acts.base
+  active.withUnsafeMutableBufferPointer { active in
+    let active = Shared(active)
+    Threads.forEachRange(n, grain: 64) { range in
+      var i = range.lowerBound
+      while i + 16 <= range.upperBound {
+        var most = Lanes.zero
+        for row in 0..<rows {
+          let value = base.lanes(at: row * n + i)
+          most.replace(with: value, where: value .> most)
+        }
+        for lane in 0..<16 { active.value[i + lane] = most[lane] > 0 }
+        i += 16
+      }
+      while i < range.upperBound {
+        for row in 0..<rows where base[row * n + i] > 0 { active.value[i] = true }
+        i += 1
+      }
+    }
+  }
+  return active
+}

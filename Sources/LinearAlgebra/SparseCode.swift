@@ -1,0 +1,118 @@
+/// The active latents of a batch: per token a list of (latent, value), ascending by latent.
+///
+/// Row b is entries `starts[b]..<starts[b] + counts[b]` of `latents` and `values`; rows may leave gaps.
+/// `byLatent` is the same in the other direction, for gradients: which tokens used latent j.
+package struct SparseCode: Sendable {
+  /// Latents there are, active or not.
+  package let nLatents: Int
+  package internal(set) var starts: [Int32] = []
+  package internal(set) var counts: [Int32] = []
+  package internal(set) var latents: [Int32] = []
+  package internal(set) var values: [Float] = []
+  /// dLoss/dValue per entry, where a kernel has computed it.
+  package internal(set) var gradients: [Float] = []
+
+  package init(nLatents: Int) { self.nLatents = nLatents }
+
+  /// From explicit rows, for tests and tools.
+  package init(nLatents: Int, rows: [[(latent: Int, value: Float)]]) {
+    self.nLatents = nLatents
+    for row in rows {
+      starts.append(Int32(latents.count))
+      counts.append(Int32(row.count))
+      for (latent, value) in row {
+        precondition(latent >= 0 && latent < nLatents, "latent \(latent) of \(nLatents)")
+        latents.append(Int32(latent))
+        values.append(value)
+      }
+    }
+    gradients = [Float](repeating: 0, count: values.count)
+  }
+
+  package var rows: Int { counts.count }
+
+  /// Active entries of all rows together.
+  package var nActive: Int { counts.reduce(0) { $0 + Int($1) } }
+
+  /// Σ of all active values (their ‖c‖₁, as they are positive), in the order of rows.
+  package var sumOfValues: Double {
+    var sum = 0.0
+    for b in 0..<rows {
+      for entry in Int(starts[b])..<Int(starts[b] + counts[b]) { sum += Double(values[entry]) }
+    }
+    return sum
+  }
+
+  /// The entries of one row.
+  package func row(_ b: Int) -> [(latent: Int, value: Float)] {
+    (Int(starts[b])..<Int(starts[b] + counts[b])).map { (Int(latents[$0]), values[$0]) }
+  }
+
+  /// Makes room for `rows` rows of at most `capacity` entries each, all empty.
+  mutating func reset(rows: Int, capacity: Int) {
+    let total = rows * capacity
+    starts = (0..<rows).map { Int32($0 * capacity) }
+    counts = [Int32](repeating: 0, count: rows)
+    if latents.count < total {
+      latents = [Int32](repeating: 0, count: total)
+      values = [Float](repeating: 0, count: total)
+      gradients = [Float](repeating: 0, count: total)
+    }
+  }
+
+  /// Takes over rows that were collected piece by piece (`counts` per row, entries one after another).
+  mutating func assign(pieces: [CodePiece]) {
+    starts.removeAll(keepingCapacity: true)
+    counts.removeAll(keepingCapacity: true)
+    latents.removeAll(keepingCapacity: true)
+    values.removeAll(keepingCapacity: true)
+    for piece in pieces {
+      for count in piece.counts {
+        starts.append(Int32(starts.last.map { Int($0) + Int(counts[counts.count - 1]) } ?? 0))
+        counts.append(count)
+      }
+      latents.append(contentsOf: piece.latents)
+      values.append(contentsOf: piece.values)
+    }
+    gradients = [Float](repeating: 0, count: values.count)
+  }
+
+  /// Groups the entries by latent (a counting sort, so tokens ascend within a latent).
+  package func byLatent() -> LatentIndex {
+    var starts = [Int32](repeating: 0, count: nLatents + 1)
+    for b in 0..<rows {
+      for entry in Int(self.starts[b])..<Int(self.starts[b] + counts[b]) { starts[Int(latents[entry]) + 1] += 1 }
+    }
+    for j in 0..<nLatents { starts[j + 1] += starts[j] }
+    var next = starts
+    var tokens = [Int32](repeating: 0, count: nActive)
+    var entries = tokens
+    for b in 0..<rows {
+      for entry in Int(self.starts[b])..<Int(self.starts[b] + counts[b]) {
+        let j = Int(latents[entry])
+        let place = Int(next[j])
+        next[j] += 1
+        tokens[place] = Int32(b)
+        entries[place] = Int32(entry)
+      }
+    }
+    return LatentIndex(starts: starts, tokens: tokens, entries: entries)
+  }
+}
+
+/// A sparse code grouped by latent: uses of latent j are `starts[j]..<starts[j + 1]` of `tokens` (the row) and
+/// `entries` (the place in the code's `values`).
+package struct LatentIndex: Sendable {
+  package let starts: [Int32]
+  package let tokens: [Int32]
+  package let entries: [Int32]
+
+  package func uses(of latent: Int) -> Int { Int(starts[latent + 1] - starts[latent]) }
+}
+
+/// Rows of a code that one thread has collected.
+struct CodePiece {
+  var counts: [Int32] = []
+  var latents: [Int32] = []
+  var values: [Float] = []
+}

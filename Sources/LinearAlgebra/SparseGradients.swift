@@ -1,0 +1,133 @@
+// B tokens, d width, n latents
+
+/// Gradients of encoder and decoder from a sparse code, each weight row touched once:
+///
+///     dDec[j] (+)= scale · Σ_{b uses j} value·residual[b]
+///     dEnc[j] (+)= Σ_{b uses j} gradient·x[b]           dBias[j] (+)= Σ_{b uses j} gradient
+///
+/// where `gradient` is dLoss/dPreAct of the entry. Tokens are added in ascending order within a latent, and latents
+/// are what threads share, so sums do not depend on the threads.
+///
+/// - Parameters:
+///   - index: `code.byLatent()`.
+///   - rows: for each latent of the code its row in the gradients; nil if they are the same.
+///   - residual, x: [B, d].
+///   - dDec, dEnc: [n, d]; dBias: [1, n]. Overwritten (rows without uses become 0), or added to if `accumulating`
+///     (rows without uses are left alone).
+package func weightGradients(
+  _ code: SparseCode, _ index: LatentIndex, rows: [Int32]? = nil, residual: borrowing Matrix, scale: Float,
+  x: borrowing Matrix, dDec: inout Matrix, dEnc: inout Matrix, dBias: inout Matrix, accumulating: Bool = false
+) {
+  let d = x.columns
+  precondition(residual.columns == d && dDec.columns == d && dEnc.columns == d, "width \(d)")
+  precondition(
+    rows?.count ?? dDec.rows == code.nLatents && dEnc.rows == dDec.rows && dBias.count == dDec.rows,
+    "\(code.nLatents) latents")
+  let (e, xs, dec, enc, bias) = (residual.base, x.base, dDec.base, dEnc.base, dBias.base)
+  Threads.forEachRange(code.nLatents, grain: 32) { range in
+    index.tokens.withUnsafeBufferPointer { tokens in
+      index.entries.withUnsafeBufferPointer { entries in
+        code.values.withUnsafeBufferPointer { values in
+          code.gradients.withUnsafeBufferPointer { gradients in
+            for j in range {
+              let uses = Int(index.starts[j])..<Int(index.starts[j + 1])
+              if uses.isEmpty && accumulating { continue }
+              let row = rows.map { Int($0[j]) } ?? j
+              var biasSum: Float = 0
+              for use in uses { biasSum += gradients[Int(entries[use])] }
+              bias[row] = accumulating ? bias[row] + biasSum : biasSum
+              let (decRow, encRow) = (dec + row * d, enc + row * d)
+              var i = 0
+              // Four vectors of each gradient stay in registers over all uses.
+              while i + 64 <= d {
+                var (a0, a1, a2, a3) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
+                var (g0, g1, g2, g3) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
+                for use in uses {
+                  let b = Int(tokens[use]) * d + i
+                  let entry = Int(entries[use])
+                  let v = Lanes(repeating: values[entry] * scale)
+                  let g = Lanes(repeating: gradients[entry])
+                  a0 = a0.addingProduct(v, e.lanes(at: b))
+                  a1 = a1.addingProduct(v, e.lanes(at: b + 16))
+                  a2 = a2.addingProduct(v, e.lanes(at: b + 32))
+                  a3 = a3.addingProduct(v, e.lanes(at: b + 48))
+                  g0 = g0.addingProduct(g, xs.lanes(at: b))
+                  g1 = g1.addingProduct(g, xs.lanes(at: b + 16))
+                  g2 = g2.addingProduct(g, xs.lanes(at: b + 32))
+                  g3 = g3.addingProduct(g, xs.lanes(at: b + 48))
+                }
+                if accumulating {
+                  a0 += decRow.lanes(at: i)
+                  a1 += decRow.lanes(at: i + 16)
+                  a2 += decRow.lanes(at: i + 32)
+                  a3 += decRow.lanes(at: i + 48)
+                  g0 += encRow.lanes(at: i)
+                  g1 += encRow.lanes(at: i + 16)
+                  g2 += encRow.lanes(at: i + 32)
+                  g3 += encRow.lanes(at: i + 48)
+                }
+                decRow.store(a0, at: i)
+                decRow.store(a1, at: i + 16)
+                decRow.store(a2, at: i + 32)
+                decRow.store(a3, at: i + 48)
+                encRow.store(g0, at: i)
+                encRow.store(g1, at: i + 16)
+                encRow.store(g2, at: i + 32)
+                encRow.store(g3, at: i + 48)
+                i += 64
+              }
+              while i < d {
+                var a: Float = accumulating ? decRow[i] : 0
+                var g: Float = accumulating ? encRow[i] : 0
+                for use in uses {
+                  let b = Int(tokens[use]) * d + i
+                  let entry = Int(entries[use])
+                  a = a.addingProduct(values[entry] * scale, e[b])
+                  g = g.addingProduct(gradients[entry], xs[b])
+                }
+                decRow[i] = a
+                encRow[i] = g
+                i += 1
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+/// Takes from each row of `gradient` its part along the same row of `weights` (rows of unit norm): the gradient on
+/// the sphere (Bricken et al. 2023, "Towards Monosemanticity", appendix).
+package func removeParallelPart(of gradient: inout Matrix, along weights: borrowing Matrix) {
+  let d = weights.columns
+  precondition(
+    gradient.rows == weights.rows && gradient.columns == d,
+    "[\(gradient.rows), \(gradient.columns)] along [\(weights.rows), \(d)]")
+  let (g, w) = (gradient.base, weights.base)
+  Threads.forEachRange(weights.rows, grain: 256) { range in
+    for j in range { accumulate(w + j * d, times: -dot(g + j * d, w + j * d, count: d), into: g + j * d, count: d) }
+  }
+}
+
+/// Σ of squares, summed in pieces of fixed size.
+package func sumOfSquares(_ matrix: borrowing Matrix) -> Double {
+  let base = matrix.base
+  return reduce(matrix.count, grain: 1 << 16) { range in
+    var sum = 0.0
+    for start in stride(from: range.lowerBound, to: range.upperBound, by: 1024) {
+      sum += Double(dot(base + start, base + start, count: min(1024, range.upperBound - start)))
+    }
+    return sum
+  }
+}
+
+/// Adds up `partial` of pieces of 0..<n in ascending order, computed in parallel.
+func reduce(_ n: Int, grain: Int, _ partial: (Range<Int>) -> Double) -> Double {
+  var sums = [Double](repeating: 0, count: (n + grain - 1) / grain)
+  sums.withUnsafeMutableBufferPointer { sums in
+    let sums = Shared(sums)
+    Threads.forEachRange(n, grain: grain) { sums.value[$0.lowerBound / grain] = partial($0) }
+  }
+  return sums.reduce(0, +)
+}

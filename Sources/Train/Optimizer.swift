@@ -1,0 +1,55 @@
+import Foundation
+import LinearAlgebra
+import SAE
+
+/// Adam on an SAE's parameters, with the decoder's rows held on the unit sphere. One step, in this order (that of
+/// dictionary_learning's TopKTrainer):
+///
+/// 1. take from the decoder's gradient its part along each row,
+/// 2. scale all gradients so that their joint norm is at most `clip` (as torch.nn.utils.clip_grad_norm_),
+/// 3. Adam,
+/// 4. scale the decoder's rows to unit norm.
+package final class Optimizer {
+  package let beta1: Float
+  package let beta2: Float
+  /// 0: no clipping.
+  package let clip: Float
+  /// Steps taken.
+  package var step = 0
+  /// First and second moments, in the order of the parameters.
+  let moments: [Moments]
+
+  final class Moments {
+    var m: Matrix
+    var v: Matrix
+
+    init(like parameter: Parameter) {
+      m = Matrix(parameter.value.rows, parameter.value.columns)
+      v = Matrix(parameter.value.rows, parameter.value.columns)
+    }
+  }
+
+  package init(_ sae: SparseAutoencoder, beta1: Float = 0.9, beta2: Float = 0.999, clip: Float = 1) {
+    self.beta1 = beta1
+    self.beta2 = beta2
+    self.clip = clip
+    moments = sae.parameters.map { Moments(like: $0) }
+  }
+
+  /// Applies the parameters' gradients. Returns the joint norm of the gradients before clipping.
+  @discardableResult
+  package func apply(to sae: SparseAutoencoder, learningRate: Float) -> Double {
+    removeParallelPart(of: &sae.wDec.gradient, along: sae.wDec.value)
+    let norm = sae.parameters.reduce(0.0) { $0 + sumOfSquares($1.gradient) }.squareRoot()
+    step += 1
+    let update = AdamStep(
+      learningRate: learningRate, beta1: beta1, beta2: beta2, step: step,
+      gradientScale: clip > 0 ? Float(min(1, Double(clip) / (norm + 1e-6))) : 1)
+    for (parameter, moments) in zip(sae.parameters, moments) {
+      adam(
+        &parameter.value, gradient: parameter.gradient, m: &moments.m, v: &moments.v, update,
+        normalizingRows: parameter === sae.wDec)
+    }
+    return norm
+  }
+}
