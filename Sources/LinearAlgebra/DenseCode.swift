@@ -64,29 +64,28 @@ package func maskGradient(_ gradient: inout Matrix, where acts: borrowing Matrix
   }
 }
 
-/// Which columns have a positive element. [n]
-package func activeColumns(_ acts: borrowing Matrix) -> [Bool] {
+/// How many elements of each column are positive. [n]
+package func positiveCounts(_ acts: borrowing Matrix) -> [Int32] {
   let (rows, n) = (acts.rows, acts.columns)
-  var active = [Bool](repeating: false, count: n)
+  var counts = [Int32](repeating: 0, count: n)
   let base = acts.base
-  active.withUnsafeMutableBufferPointer { active in
-    let active = Shared(active)
+  counts.withUnsafeMutableBufferPointer { counts in
+    let counts = Shared(counts)
     Threads.forEachRange(n, grain: 64) { range in
       var i = range.lowerBound
       while i + 16 <= range.upperBound {
-        var most = Lanes.zero
+        var count = SIMD16<Int32>.zero
         for row in 0..<rows {
-          let value = base.lanes(at: row * n + i)
-          most.replace(with: value, where: value .> most)
+          count = count &- unsafeBitCast(base.lanes(at: row * n + i) .> 0, to: SIMD16<Int32>.self)
         }
-        for lane in 0..<16 { active.value[i + lane] = most[lane] > 0 }
+        for lane in 0..<16 { counts.value[i + lane] = count[lane] }
         i += 16
       }
       while i < range.upperBound {
-        for row in 0..<rows where base[row * n + i] > 0 { active.value[i] = true }
+        for row in 0..<rows where base[row * n + i] > 0 { counts.value[i] += 1 }
         i += 1
       }
     }
   }
-  return active
+  return counts
 }

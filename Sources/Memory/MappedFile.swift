@@ -44,6 +44,9 @@ import Foundation
     return try body(unsafe UnsafeRawBufferPointer(start: base, count: count).bytes.extracting(offset..<offset + length))
   }
 
+  /// All bytes, copied.
+  public borrowing func copyOfBytes() -> [UInt8] { withBytes { [UInt8]($0) } }
+
   /// Tells the kernel how the bytes will be read (madvise(2)); a hint, failures are ignored.
   public borrowing func adviseSequential() {
     if let base = unsafe base { unsafe madvise(base, count, Int32(MADV_SEQUENTIAL)) }

@@ -5,10 +5,14 @@ public enum MemoryError: Error, Equatable, CustomStringConvertible {
   /// A file is shorter than what was asked of it.
   case outOfBounds(path: String, offset: Int, count: Int, size: Int)
 
+  /// A file is not of its format; `what` is a clause about "it" that says what was found and expected.
+  case format(path: String, String)
+
   public var description: String {
     switch self {
     case .system(let call, let path, let errno):
       "\(path): \(call) failed: \(errorText(errno))\(remedy(errno))"
+    case .format(let path, let what): "\(path): \(what)"
     case .outOfBounds(let path, let offset, let count, let size):
       "\(path): bytes \(offset)..<\(offset &+ count) asked for, the file has \(size); it is cut short or not of this format"
     }

@@ -11,13 +11,14 @@ extension SparseAutoencoder {
   }
 
   /// The ReLU step of `computeGradients` by matrix products, over 1,024 tokens at a time. Fills the residual, the
-  /// gradients of wEnc, bEnc and wDec; returns Σ residual², Σ|c|, the number of active entries, and who was active.
-  func denseStep(penalty: Float, scale: Float) -> (squares: Double, sum: Double, nActive: Int, active: [Bool]) {
+  /// gradients of wEnc, bEnc and wDec; returns Σ residual², Σ|c|, the number of active entries, and on how many tokens each latent was
+  /// active.
+  func denseStep(penalty: Float, scale: Float) -> (squares: Double, sum: Double, nActive: Int, uses: [Int]) {
     let tokens = workspace.centred.rows
     let n = configuration.dSAE
     let chunk = min(tokens, 1024)
     var (sum, nActive) = (0.0, 0)
-    var active = [Bool](repeating: false, count: n)
+    var uses = [Int](repeating: 0, count: n)
     workspace.residual.assign(workspace.centred)
     workspace.residual.scale(by: -1)
     var acts = Matrix(uninitialized: chunk, n)
@@ -33,7 +34,7 @@ extension SparseAutoencoder {
       let part = rectify(&acts, bias: bEnc.value)
       sum += part.sum
       nActive += part.nActive
-      for (j, isActive) in activeColumns(acts).enumerated() where isActive { active[j] = true }
+      for (j, count) in positiveCounts(acts).enumerated() { uses[j] += Int(count) }
       gemm(acts, rows: all, wDec.value, into: &workspace.residual, rows: range, accumulating: true)
       gemm(workspace.residual, rows: range, wDec.value, into: &dActs, rows: all, transposeB: true, alpha: scale)
       maskGradient(&dActs, where: acts, offset: penalty)
@@ -47,6 +48,6 @@ extension SparseAutoencoder {
       let dBias = columnSums(dActs)
       if accumulating { bEnc.gradient.add(dBias) } else { bEnc.gradient = dBias }
     }
-    return (sumOfSquares(workspace.residual), sum, nActive, active)
+    return (sumOfSquares(workspace.residual), sum, nActive, uses)
   }
 }

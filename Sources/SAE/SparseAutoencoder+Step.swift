@@ -35,7 +35,7 @@ extension SparseAutoencoder {
     var losses = StepLosses()
     let scale = 2 / Float(tokens * d)
     let penalty = configuration.architecture == .relu ? configuration.l1 / Float(d * tokens) : 0
-    let (squares, sum, nActive, active) =
+    let (squares, sum, nActive, uses) =
       isDense ? denseStep(penalty: penalty, scale: scale) : sparseStep(penalty: penalty, scale: scale)
     losses.mse = squares / Double(tokens * d)
     losses.fvu = squares / max(totalVariance(x), .leastNormalMagnitude)
@@ -57,15 +57,21 @@ extension SparseAutoencoder {
     bDec.gradient = dBias
 
     activeFraction = losses.l0 / Double(configuration.dSAE)
-    for j in 0..<configuration.dSAE { tokensSinceActive[j] = active[j] ? 0 : tokensSinceActive[j] + tokens }
+    for j in 0..<configuration.dSAE { tokensSinceActive[j] = uses[j] > 0 ? 0 : tokensSinceActive[j] + tokens }
+    workspace.uses = uses
     return losses
   }
 
+  /// Adds, for each latent, on how many tokens of the last batch it was active.
+  package func addUses(to counts: inout [Int]) {
+    for (j, uses) in workspace.uses.enumerated() { counts[j] += uses }
+  }
+
   /// Encode, decode and the gradients of wEnc, bEnc and wDec on active latents only. Fills the residual; returns
-  /// Σ residual², Σ|c|, the number of active entries, and which latents were active.
+  /// Σ residual², Σ|c|, the number of active entries, and on how many tokens each latent was active.
   private func sparseStep(
     penalty: Float, scale: Float
-  ) -> (squares: Double, sum: Double, nActive: Int, active: [Bool]) {
+  ) -> (squares: Double, sum: Double, nActive: Int, uses: [Int]) {
     encodeLatents(
       workspace.centred, wEnc.value, bias: bEnc.value, selecting: configuration.selection, into: &workspace.code)
     let squares = decodeResidual(
@@ -76,7 +82,7 @@ extension SparseAutoencoder {
       dDec: &wDec.gradient, dEnc: &wEnc.gradient, dBias: &bEnc.gradient)
     return (
       squares, workspace.code.sumOfValues, workspace.code.nActive,
-      (0..<configuration.dSAE).map { index.uses(of: $0) > 0 }
+      (0..<configuration.dSAE).map { index.uses(of: $0) }
     )
   }
 

@@ -24,19 +24,25 @@ package final class SparseAutoencoder {
 
   package var parameters: [Parameter] { [wEnc, bEnc, wDec, bDec] }
 
-  /// Decoder rows random on the unit sphere, encoder = decoderᵀ (Gao et al. 2024, §2.4 and A.1), biases 0.
-  package init(_ configuration: SAEConfiguration, seed: UInt64) throws(SAEError) {
+  /// All weights 0, to be filled from a file.
+  package init(zeroed configuration: SAEConfiguration) throws(SAEError) {
     try configuration.validate()
     self.configuration = configuration
-    var random = GaussianGenerator(seed: seed)
-    var decoder = Matrix(configuration.dSAE, configuration.dIn, random.normals(configuration.dSAE * configuration.dIn))
-    normalizeRows(&decoder)
-    wEnc = Parameter("W_enc", decoder.copy())
-    wDec = Parameter("W_dec", decoder)
+    wEnc = Parameter("W_enc", Matrix(configuration.dSAE, configuration.dIn))
+    wDec = Parameter("W_dec", Matrix(configuration.dSAE, configuration.dIn))
     bEnc = Parameter("b_enc", Matrix(1, configuration.dSAE))
     bDec = Parameter("b_dec", Matrix(1, configuration.dIn))
     tokensSinceActive = [Int](repeating: 0, count: configuration.dSAE)
     workspace = Workspace(nLatents: configuration.dSAE)
+  }
+
+  /// Decoder rows random on the unit sphere, encoder = decoderᵀ (Gao et al. 2024, §2.4 and A.1), biases 0.
+  package convenience init(_ configuration: SAEConfiguration, seed: UInt64) throws(SAEError) {
+    try self.init(zeroed: configuration)
+    var random = GaussianGenerator(seed: seed)
+    wDec.value = Matrix(configuration.dSAE, configuration.dIn, random.normals(configuration.dSAE * configuration.dIn))
+    normalizeRows(&wDec.value)
+    wEnc.value = wDec.value.copy()
   }
 
   /// Sets `bDec` to the geometric median of `sample` [tokens, dIn] (Gao et al. 2024, A.1).
@@ -71,6 +77,8 @@ final class Workspace {
   var centred = Matrix(0, 0)
   var residual = Matrix(0, 0)
   var code: SparseCode
+  /// On how many tokens of the last batch each latent was active.
+  var uses: [Int] = []
 
   init(nLatents: Int) { code = SparseCode(nLatents: nLatents) }
 }

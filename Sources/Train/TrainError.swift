@@ -1,11 +1,15 @@
-/// What can go wrong in this module. The message says what failed, where, expected and found, and what to do.
-public enum TrainError: Error, Equatable, CustomStringConvertible {
-  /// `what` is a whole sentence.
+/// What can go wrong in training. The message says what failed, where, expected and found, and what to do.
+package enum TrainError: Error, Equatable, CustomStringConvertible {
+  /// A setting or a file that makes no sense.
   case invalid(String)
+  /// Another process works in the folder.
+  case busy(String)
+  /// The loss is not a number any more.
+  case diverged(String)
 
-  public var description: String {
+  package var description: String {
     switch self {
-    case .invalid(let what): what
+    case .invalid(let what), .busy(let what), .diverged(let what): what
     }
   }
 }

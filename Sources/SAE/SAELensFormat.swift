@@ -1,0 +1,132 @@
+import Foundation
+import LinearAlgebra
+import Memory
+
+/// An SAE as SAELens keeps it: a folder with `cfg.json` and `sae_weights.safetensors` (`SAE.load_from_disk` opens it).
+///
+/// Files hold weights for raw activations: the normalisation that training used is folded in. With s the factor on
+/// the input, c' = c/s and x̂' = x̂/s need only the biases divided by s: the encoder and decoder stay as they are, and
+/// decoder rows keep their unit norm.
+package enum SAELensFormat {
+  package static let configurationFile = "cfg.json"
+  package static let weightsFile = "sae_weights.safetensors"
+  package static let sparsityFile = "sparsity.safetensors"
+
+  /// `cfg.json` of SAELens 6, of the keys that inference needs.
+  struct Configuration: Codable {
+    struct Metadata: Codable {
+      var model_name: String?
+      var hook_name: String?
+      var context_size: Int?
+      var prepend_bos: Bool?
+    }
+    var architecture: String
+    var d_in: Int
+    var d_sae: Int
+    var dtype = "float32"
+    var device = "cpu"
+    var apply_b_dec_to_input = true
+    var normalize_activations = "none"
+    var reshape_activations = "none"
+    var k: Int?
+    var rescale_acts_by_decoder_norm: Bool?
+    var metadata: Metadata
+  }
+
+  /// What a reader of the folder wants to know besides the weights.
+  package struct Provenance: Sendable {
+    package var modelName: String?
+    package var hookName: String
+    package var context: Int?
+    package var prependsBOS: Bool?
+
+    package init(modelName: String?, hookName: String, context: Int?, prependsBOS: Bool?) {
+      self.modelName = modelName
+      self.hookName = hookName
+      self.context = context
+      self.prependsBOS = prependsBOS
+    }
+  }
+
+  /// Writes the folder. `inputScale` is the factor that training put on raw activations; `firingFrequency` [dSAE] the
+  /// share of tokens each latent was active on (`sparsity.safetensors` keeps its log10).
+  package static func save(
+    _ sae: SparseAutoencoder, inputScale: Float, firingFrequency: [Float]?, provenance: Provenance, to folder: String
+  ) throws {
+    try createFolder(folder)
+    let shape = sae.configuration
+    let configuration = Configuration(
+      architecture: shape.architecture == .topk ? "topk" : "standard", d_in: shape.dIn, d_sae: shape.dSAE,
+      k: shape.architecture == .topk ? shape.k : nil,
+      rescale_acts_by_decoder_norm: shape.architecture == .topk ? false : nil,
+      metadata: .init(
+        model_name: provenance.modelName, hook_name: provenance.hookName, context_size: provenance.context,
+        prepend_bos: provenance.prependsBOS))
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    var bEnc = sae.bEnc.value.copy()
+    bEnc.scale(by: 1 / inputScale)
+    var bDec = sae.bDec.value.copy()
+    bDec.scale(by: 1 / inputScale)
+    let tensors: [SafetensorsWriter.Tensor] = [
+      .init("W_enc", shape: [shape.dIn, shape.dSAE], sae.wEnc.value.transposed()),
+      .init("b_enc", shape: [shape.dSAE], bEnc),
+      .init("W_dec", shape: [shape.dSAE, shape.dIn], sae.wDec.value.copy()),
+      .init("b_dec", shape: [shape.dIn], bDec),
+    ]
+    try SafetensorsWriter.write(tensors, metadata: ["format": "pt"], to: "\(folder)/\(weightsFile)")
+    if let firingFrequency {
+      let logs = Matrix(1, shape.dSAE, firingFrequency.map { log10($0 + 1e-10) })
+      try SafetensorsWriter.write(
+        [.init("sparsity", shape: [shape.dSAE], logs)], metadata: ["format": "pt"], to: "\(folder)/\(sparsityFile)")
+    }
+    // Last: a folder with a configuration is whole.
+    try DurableFile.write([UInt8](try encoder.encode(configuration)) + [0x0A], to: "\(folder)/\(configurationFile)")
+  }
+
+  /// Opens a folder of SAELens' `standard` or `topk` kind.
+  ///
+  /// Throws `SAEError.invalid` for what this engine does not do (another architecture, a normalisation that is not
+  /// folded in) and for tensors that do not fit the configuration.
+  package static func load(_ folder: String) throws -> (sae: SparseAutoencoder, provenance: Provenance) {
+    let path = "\(folder)/\(configurationFile)"
+    let text = try MappedFile(path: path).copyOfBytes()
+    let configuration: Configuration
+    do {
+      configuration = try JSONDecoder().decode(Configuration.self, from: Data(text))
+    } catch {
+      throw SAEError.invalid("\(path): not an SAELens configuration (\(error)); point at a folder that holds an SAE")
+    }
+    func unsupported(_ key: String, _ found: String, _ expected: String) -> SAEError {
+      .invalid("\(path): \(key) is \(found), this program reads \(expected)")
+    }
+    let architecture: SAEConfiguration.Architecture
+    switch configuration.architecture {
+    case "topk": architecture = .topk
+    case "standard": architecture = .relu
+    default: throw unsupported("architecture", configuration.architecture, "topk and standard")
+    }
+    if configuration.normalize_activations != "none" {
+      throw unsupported("normalize_activations", configuration.normalize_activations, "none (fold it into the weights)")
+    }
+    if !configuration.apply_b_dec_to_input { throw unsupported("apply_b_dec_to_input", "false", "true") }
+    if configuration.rescale_acts_by_decoder_norm == true {
+      throw unsupported("rescale_acts_by_decoder_norm", "true", "false (fold it into the weights)")
+    }
+    let shape = SAEConfiguration(
+      architecture: architecture, dIn: configuration.d_in, dSAE: configuration.d_sae, k: configuration.k ?? 1)
+    let sae = try SparseAutoencoder(zeroed: shape)
+    let file = try SafetensorsFile(path: "\(folder)/\(weightsFile)")
+    sae.wEnc.value = try file.matrix("W_enc", shape: [shape.dIn, shape.dSAE], rows: shape.dIn).transposed()
+    sae.bEnc.value = try file.matrix("b_enc", shape: [shape.dSAE], rows: 1)
+    sae.wDec.value = try file.matrix("W_dec", shape: [shape.dSAE, shape.dIn], rows: shape.dSAE)
+    sae.bDec.value = try file.matrix("b_dec", shape: [shape.dIn], rows: 1)
+    let metadata = configuration.metadata
+    return (
+      sae,
+      Provenance(
+        modelName: metadata.model_name, hookName: metadata.hook_name ?? "", context: metadata.context_size,
+        prependsBOS: metadata.prepend_bos)
+    )
+  }
+}

@@ -1,0 +1,86 @@
+import Foundation
+import LinearAlgebra
+import Memory
+import SAE
+
+/// All that a run needs to go on as if it had not stopped: weights, moments, counters.
+///
+/// A checkpoint is a folder `checkpoints/step-<n>` with `state.safetensors` (weights by their names, moments as
+/// `m.<name>` and `v.<name>`) and `state.json`, written last: a folder without it is not a checkpoint. The order of
+/// the tokens is a function of (seed, step), so no position of a reader is kept.
+struct Checkpoint: Codable {
+  var step: Int
+  /// Bits of the share of active latents of the last step (decides dense or sparse arithmetic).
+  var activeFraction: UInt64
+  var tokensSinceActive: [Int]
+  var activity: ActivityCount
+  var formatVersion = 1
+
+  private static let stateFile = "state.json"
+  private static let tensorFile = "state.safetensors"
+
+  /// Writes `<folder>/step-<n>` and removes older checkpoints.
+  static func save(
+    _ sae: SparseAutoencoder, _ optimizer: Optimizer, _ activity: ActivityCount, in folder: String
+  ) throws {
+    let name = "step-\(optimizer.step)"
+    let path = "\(folder)/\(name)"
+    try createFolder(path)
+    var tensors: [SafetensorsWriter.Tensor] = []
+    for (parameter, moments) in zip(sae.parameters, optimizer.moments) {
+      let shape = [parameter.value.rows, parameter.value.columns]
+      tensors.append(.init(parameter.name, shape: shape, parameter.value.copy()))
+      tensors.append(.init("m.\(parameter.name)", shape: shape, moments.m.copy()))
+      tensors.append(.init("v.\(parameter.name)", shape: shape, moments.v.copy()))
+    }
+    try SafetensorsWriter.write(tensors, to: "\(path)/\(tensorFile)")
+    let state = Checkpoint(
+      step: optimizer.step, activeFraction: sae.activeFraction.bitPattern, tokensSinceActive: sae.tokensSinceActive,
+      activity: activity)
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys]
+    try DurableFile.write([UInt8](try encoder.encode(state)), to: "\(path)/\(stateFile)")
+    for other in try FileManager.default.contentsOfDirectory(atPath: folder)
+    where other.hasPrefix("step-") && other != name {
+      try FileManager.default.removeItem(atPath: "\(folder)/\(other)")
+    }
+  }
+
+  /// The step of the newest whole checkpoint in `folder`; nil if there is none.
+  static func latestStep(in folder: String) -> Int? {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    return names.compactMap { $0.hasPrefix("step-") ? Int($0.dropFirst(5)) : nil }
+      .filter { FileManager.default.fileExists(atPath: "\(folder)/step-\($0)/\(stateFile)") }.max()
+  }
+
+  /// Puts the checkpoint of `step` into `sae` and `optimizer`.
+  static func load(
+    step: Int, from folder: String, into sae: SparseAutoencoder, _ optimizer: Optimizer
+  ) throws -> ActivityCount {
+    let path = "\(folder)/step-\(step)"
+    let state: Checkpoint
+    do {
+      state = try JSONDecoder().decode(
+        Checkpoint.self, from: Data(MappedFile(path: "\(path)/\(stateFile)").copyOfBytes()))
+    } catch let error as DecodingError {
+      throw TrainError.invalid(
+        "\(path)/\(stateFile): not a checkpoint (\(error)); remove \(path) to go back to an older one")
+    }
+    guard state.tokensSinceActive.count == sae.configuration.dSAE, state.activity.counts.count == sae.configuration.dSAE
+    else {
+      throw TrainError.invalid(
+        "\(path)/\(stateFile): \(state.tokensSinceActive.count) latents, the run has \(sae.configuration.dSAE)")
+    }
+    let file = try SafetensorsFile(path: "\(path)/\(tensorFile)")
+    for (parameter, moments) in zip(sae.parameters, optimizer.moments) {
+      let (rows, shape) = (parameter.value.rows, [parameter.value.rows, parameter.value.columns])
+      parameter.value = try file.matrix(parameter.name, shape: shape, rows: rows)
+      moments.m = try file.matrix("m.\(parameter.name)", shape: shape, rows: rows)
+      moments.v = try file.matrix("v.\(parameter.name)", shape: shape, rows: rows)
+    }
+    sae.activeFraction = Double(bitPattern: state.activeFraction)
+    sae.tokensSinceActive = state.tokensSinceActive
+    optimizer.step = state.step
+    return state.activity
+  }
+}

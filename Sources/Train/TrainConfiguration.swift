@@ -1,0 +1,189 @@
+import Foundation
+import SAE
+import Yams
+
+/// Everything that `actcache train` can be told; fields, flags and YAML keys have the same names.
+package struct TrainConfiguration: Codable, Sendable, Equatable {
+  /// The cache's folder.
+  package var cache: String
+  /// The stream to train on, for instance `blocks.3.hook_resid_post`.
+  package var hook: String
+  /// The run's folder.
+  package var out: String
+  /// `topk` or `relu`.
+  package var arch: SAEConfiguration.Architecture
+  /// Latents: a number, or a multiple of the activations' width such as `8x`.
+  package var latents: String
+  /// topk: active latents per token.
+  package var k: Int
+  /// topk: dead latents per token in AuxK; half the width where not set.
+  package var kAux: Int?
+  /// topk: weight of AuxK; 0 switches it off.
+  package var auxCoefficient: Float
+  /// relu: λ of λ · mean over tokens of ‖c‖₁ / dIn, in normalised units.
+  package var l1: Float
+  /// Tokens without activity after which a latent is dead.
+  package var deadTokens: Int
+  /// What is minimised; `local`: reconstruction and sparsity.
+  package var objective: String
+  /// Tokens to train on, over as many epochs as that takes.
+  package var tokens: Int
+  /// Tokens per step.
+  package var batch: Int
+  /// Peak learning rate; 2e-4 / √(latents / 2¹⁴) where not set (Gao et al. 2024 scale it with 1/√n).
+  package var lr: Float?
+  /// Share of the steps in which the learning rate rises linearly from 0, at most 1,000 steps.
+  package var warmupFraction: Double
+  /// Share of the steps, at the end, in which it falls linearly to 0.
+  package var decayFraction: Double
+  package var beta1: Float
+  package var beta2: Float
+  /// Joint gradient norm above which gradients are scaled down; 0: never.
+  package var clip: Float
+  /// `scale` (the cache's factor for the hook), `none`, or `factor:<c>`.
+  package var normalization: String
+  /// Decides the initial weights and the order of the tokens.
+  package var seed: UInt64
+  /// Steps between two lines of metrics.jsonl.
+  package var logSteps: Int
+  /// Steps between two checkpoints.
+  package var checkpointSteps: Int
+
+  enum CodingKeys: String, CodingKey, CaseIterable {
+    case cache, hook, out, arch, latents, k
+    case kAux = "k-aux"
+    case auxCoefficient = "aux-coefficient"
+    case l1
+    case deadTokens = "dead-tokens"
+    case objective, tokens, batch, lr
+    case warmupFraction = "warmup-fraction"
+    case decayFraction = "decay-fraction"
+    case beta1, beta2, clip, normalization, seed
+    case logSteps = "log-steps"
+    case checkpointSteps = "checkpoint-steps"
+  }
+
+  package static let defaults = TrainConfiguration(cache: "", hook: "", out: "")
+
+  package init(cache: String, hook: String, out: String) {
+    self.cache = cache
+    self.hook = hook
+    self.out = out
+    arch = .topk
+    latents = "8x"
+    k = 32
+    auxCoefficient = 1 / 32
+    l1 = 1
+    deadTokens = 10_000_000
+    objective = "local"
+    tokens = 10_000_000
+    batch = 4096
+    warmupFraction = 0.05
+    decayFraction = 0.2
+    beta1 = 0.9
+    beta2 = 0.999
+    clip = 1
+    normalization = "scale"
+    seed = 0
+    logSteps = 10
+    checkpointSteps = 1000
+  }
+
+  /// Reads YAML over the defaults. An unknown key is an error that suggests the nearest known one.
+  package init(yaml text: String, path: String) throws {
+    let known = CodingKeys.allCases.map(\.rawValue)
+    guard let node = try? Yams.compose(yaml: text), let mapping = node.mapping else {
+      throw TrainError.invalid("\(path): not a YAML mapping of names to values")
+    }
+    for key in mapping.keys.compactMap(\.string) where !known.contains(key) {
+      let nearest = known.min { editDistance($0, key) < editDistance($1, key) } ?? ""
+      throw TrainError.invalid(
+        "\(path): unknown key \(key); did you mean \(nearest)? Known: \(known.joined(separator: ", "))")
+    }
+    let defaults = try Yams.compose(yaml: YAMLEncoder().encode(Self.defaults))
+    var merged = defaults?.mapping ?? [:]
+    for (key, value) in mapping { merged[key] = value }
+    do {
+      self = try YAMLDecoder().decode(Self.self, from: Yams.serialize(node: .mapping(merged)))
+    } catch DecodingError.typeMismatch(_, let context), DecodingError.dataCorrupted(let context) {
+      let key = context.codingPath.map(\.stringValue).joined(separator: ".")
+      throw TrainError.invalid("\(path): the value of \(key) does not fit (\(context.debugDescription))")
+    }
+  }
+
+  /// As YAML, complete: a run's `config.yaml` replays it.
+  package var yaml: String {
+    get throws { try YAMLEncoder().encode(self) }
+  }
+
+  /// Throws `TrainError.invalid` for the first value that makes no sense.
+  package func validate() throws(TrainError) {
+    func check(_ holds: Bool, _ what: String) throws(TrainError) { if !holds { throw .invalid(what) } }
+    try check(!cache.isEmpty, "no cache given; add --cache CACHE")
+    try check(!hook.isEmpty, "no hook given; add --hook NAME (`actcache info CACHE` lists them)")
+    try check(!out.isEmpty, "no run folder given; add --out RUN")
+    try check(objective == "local", "objective \(objective) is not known; this version trains local")
+    try check(tokens >= 1, "tokens is \(tokens); it must be at least 1")
+    try check(batch >= 1 && batch <= 1 << 20, "batch is \(batch); 1 to 1,048,576 are allowed")
+    try check(lr.map { $0 > 0 && $0.isFinite } ?? true, "lr is \(lr ?? 0); it must be positive")
+    try check(
+      warmupFraction >= 0 && decayFraction >= 0 && warmupFraction + decayFraction <= 1,
+      "warmup-fraction \(warmupFraction) and decay-fraction \(decayFraction) must not be negative, nor more than 1 together"
+    )
+    try check(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1, "beta1 \(beta1) and beta2 \(beta2) must be in [0, 1)")
+    try check(clip >= 0 && clip.isFinite, "clip is \(clip); it must not be negative (0 switches it off)")
+    try check(logSteps >= 1 && checkpointSteps >= 1, "log-steps and checkpoint-steps must be at least 1")
+    _ = try inputScale(cacheScale: 1)
+    _ = try latentCount(width: 1)
+  }
+
+  /// The number of latents for activations of `width`.
+  package func latentCount(width: Int) throws(TrainError) -> Int {
+    let isMultiple = latents.hasSuffix("x")
+    guard let number = Int(isMultiple ? String(latents.dropLast()) : latents), number >= 1, number <= 1 << 24 else {
+      throw .invalid("latents is \(latents); expected a number such as 4096 or a multiple of the width such as 8x")
+    }
+    return isMultiple ? number * width : number
+  }
+
+  /// The factor on raw activations, given the one that the cache recommends for the hook.
+  package func inputScale(cacheScale: Double) throws(TrainError) -> Float {
+    switch normalization {
+    case "scale": return Float(cacheScale)
+    case "none": return 1
+    default:
+      if normalization.hasPrefix("factor:"), let factor = Float(normalization.dropFirst(7)), factor > 0, factor.isFinite
+      {
+        return factor
+      }
+      throw .invalid("normalization is \(normalization); expected scale, none or factor:<c>")
+    }
+  }
+
+  /// The SAE for activations of `width`.
+  package func saeConfiguration(width: Int) throws -> SAEConfiguration {
+    let configuration = SAEConfiguration(
+      architecture: arch, dIn: width, dSAE: try latentCount(width: width), k: k, kAux: kAux,
+      auxCoefficient: auxCoefficient, l1: l1, deadTokens: deadTokens)
+    try configuration.validate()
+    return configuration
+  }
+
+  package var nSteps: Int { (tokens + batch - 1) / batch }
+}
+
+/// Levenshtein's distance, for suggestions.
+package func editDistance(_ a: String, _ b: String) -> Int {
+  let (a, b) = (Array(a), Array(b))
+  var row = Array(0...b.count)
+  for i in 0..<a.count {
+    var diagonal = row[0]
+    row[0] = i + 1
+    for j in 0..<b.count {
+      let cost = min(row[j] + 1, row[j + 1] + 1, diagonal + (a[i] == b[j] ? 0 : 1))
+      diagonal = row[j + 1]
+      row[j + 1] = cost
+    }
+  }
+  return row[b.count]
+}

@@ -1,0 +1,184 @@
+import Foundation
+import LinearAlgebra
+import Memory
+import SAE
+
+/// Where a run's batches come from; batch i is a function of i alone.
+package protocol BatchSource {
+  /// Width of the activations.
+  var width: Int { get }
+  /// Tokens of one pass over the data.
+  var tokensPerEpoch: Int { get }
+  /// The factor that brings raw activations to ‖x‖² ≈ width.
+  var normalizationScale: Double { get }
+  /// Seconds that `read` has waited for data so far.
+  var secondsWaited: Double { get }
+  var provenance: SAELensFormat.Provenance { get }
+  /// Fills `batch` [tokens, width] with raw activations.
+  func read(batch index: Int, into batch: inout Matrix) throws
+}
+
+/// One run of `actcache train`: from a source of batches to an SAE on disk, in steps that can be interrupted and
+/// resumed bit by bit.
+///
+///     <out>/config.yaml       complete, replayable
+///     <out>/metrics.jsonl     one line per `log-steps` steps
+///     <out>/checkpoints/      the newest state, while the run is not finished
+///     <out>/sae/              the result, in SAELens' layout
+package final class TrainRun {
+  package enum Outcome: Equatable, Sendable {
+    case finished
+    /// The run had been finished before; nothing was done.
+    case alreadyFinished
+    /// Stopped at a checkpoint; `--resume` goes on.
+    case interrupted(step: Int)
+  }
+
+  package let configuration: TrainConfiguration
+  package let nSteps: Int
+  private let source: any BatchSource
+  private var folder: String { configuration.out }
+
+  /// Checks the configuration. `isResuming`: go on from the checkpoint in the folder, if there is one.
+  package init(_ configuration: TrainConfiguration, source: any BatchSource) throws {
+    try configuration.validate()
+    self.configuration = configuration
+    self.source = source
+    nSteps = configuration.nSteps
+    _ = try configuration.saeConfiguration(width: source.width)
+  }
+
+  package var isFinished: Bool {
+    FileManager.default.fileExists(atPath: "\(folder)/sae/\(SAELensFormat.configurationFile)")
+  }
+
+  /// Trains to the end, or until `isInterrupted` says so (asked before each step; the state is then saved).
+  ///
+  /// Throws `TrainError.busy` if another process works in the folder, `.invalid` if the folder holds a run with other
+  /// settings, or an unfinished one and `resuming` is false.
+  package func run(
+    resuming: Bool, progress: (StepMetrics) -> Void = { _ in }, isInterrupted: () -> Bool = { false }
+  ) throws -> Outcome {
+    try createFolder(folder)
+    guard let lock = try FolderLock(folder: folder) else {
+      throw TrainError.busy("\(folder): another process is training here; wait for it or choose another --out")
+    }
+    return try train(holding: lock, resuming: resuming, progress: progress, isInterrupted: isInterrupted)
+  }
+
+  private func train(
+    holding _: borrowing FolderLock, resuming: Bool, progress: (StepMetrics) -> Void, isInterrupted: () -> Bool
+  ) throws -> Outcome {
+    let checkpoints = "\(folder)/checkpoints"
+    try agreeOnConfiguration()
+    if isFinished { return .alreadyFinished }
+    let resumeStep = Checkpoint.latestStep(in: checkpoints)
+    if let resumeStep, !resuming {
+      throw TrainError.invalid(
+        "\(folder): holds an unfinished run at step \(resumeStep) of \(nSteps); add --resume to continue it, or choose another --out"
+      )
+    }
+    try createFolder(checkpoints)
+
+    let inputScale = try configuration.inputScale(cacheScale: source.normalizationScale)
+    let sae = try SparseAutoencoder(configuration.saeConfiguration(width: source.width), seed: configuration.seed)
+    let optimizer = Optimizer(
+      sae, beta1: configuration.beta1, beta2: configuration.beta2, clip: configuration.clip)
+    let schedule = Schedule(
+      peak: configuration.lr ?? Schedule.defaultPeak(dSAE: sae.configuration.dSAE), nSteps: nSteps,
+      warmupFraction: configuration.warmupFraction, decayFraction: configuration.decayFraction)
+    // Activity over the last tenth of the run becomes the SAE's sparsity file.
+    let countFrom = nSteps - max(1, nSteps / 10)
+    var activity = ActivityCount(counts: [Int](repeating: 0, count: sae.configuration.dSAE))
+    var batch = Matrix(configuration.batch, source.width)
+    if let resumeStep {
+      activity = try Checkpoint.load(step: resumeStep, from: checkpoints, into: sae, optimizer)
+    } else {
+      try source.read(batch: 0, into: &batch)
+      batch.scale(by: inputScale)
+      sae.setDecoderBias(fromMedianOf: batch)
+    }
+    let log = try MetricsLog(path: "\(folder)/metrics.jsonl", keepingUpTo: optimizer.step)
+
+    let start = ContinuousClock.now
+    var (lastLog, lastWait, lastStep) = (start, source.secondsWaited, optimizer.step)
+    while optimizer.step < nSteps {
+      let step = optimizer.step
+      if isInterrupted() {
+        try Checkpoint.save(sae, optimizer, activity, in: checkpoints)
+        return .interrupted(step: step)
+      }
+      try source.read(batch: step, into: &batch)
+      batch.scale(by: inputScale)
+      let losses = sae.computeGradients(batch)
+      guard losses.total.isFinite else {
+        throw TrainError.diverged(
+          "\(folder): the loss is \(losses.total) at step \(step); lower --lr (now \(schedule.peak)) or check --normalization"
+        )
+      }
+      let rate = schedule.learningRate(step: step)
+      let norm = optimizer.apply(to: sae, learningRate: rate)
+      if step >= countFrom { activity.add(sae, tokens: configuration.batch) }
+      if optimizer.step % configuration.logSteps == 0 || optimizer.step == nSteps {
+        let now = ContinuousClock.now
+        let elapsed = (now - lastLog) / .seconds(1)
+        let tokens = optimizer.step * configuration.batch
+        let metrics = StepMetrics(
+          step: optimizer.step, tokens: tokens, epoch: tokens / max(1, source.tokensPerEpoch), loss: losses.total,
+          mse: losses.mse, fvu: losses.fvu, l0: losses.l0, l1: losses.l1, aux: losses.aux, dead: losses.nDead,
+          lr: rate, gradientNorm: norm,
+          tokensPerSecond: Double((optimizer.step - lastStep) * configuration.batch) / max(elapsed, 1e-9),
+          secondsWaiting: source.secondsWaited - lastWait, seconds: (now - start) / .seconds(1))
+        (lastLog, lastWait, lastStep) = (now, source.secondsWaited, optimizer.step)
+        try log.append(metrics)
+        progress(metrics)
+      }
+      if optimizer.step % configuration.checkpointSteps == 0 && optimizer.step < nSteps {
+        try Checkpoint.save(sae, optimizer, activity, in: checkpoints)
+      }
+    }
+    try SAELensFormat.save(
+      sae, inputScale: inputScale, firingFrequency: activity.frequencies, provenance: source.provenance,
+      to: "\(folder)/sae")
+    try FileManager.default.removeItem(atPath: checkpoints)
+    return .finished
+  }
+
+  /// Writes config.yaml, or checks that the one in the folder says the same.
+  private func agreeOnConfiguration() throws {
+    let path = "\(folder)/config.yaml"
+    guard let text = FileManager.default.contents(atPath: path) else {
+      try DurableFile.write([UInt8](try configuration.yaml.utf8), to: path)
+      return
+    }
+    var there = try TrainConfiguration(yaml: String(decoding: text, as: UTF8.self), path: path)
+    // How often to log and save changes nothing in the result, and the folder may have been moved.
+    there.out = configuration.out
+    there.cache = configuration.cache
+    there.logSteps = configuration.logSteps
+    there.checkpointSteps = configuration.checkpointSteps
+    guard there == configuration else {
+      let (a, b) = (try there.yaml.split(separator: "\n"), try configuration.yaml.split(separator: "\n"))
+      let difference = Set(a).symmetricDifference(b).sorted().joined(separator: "; ")
+      throw TrainError.invalid(
+        "\(folder): holds a run with other settings (\(difference)); choose another --out, or remove that folder")
+    }
+  }
+}
+
+/// On how many tokens each latent was active, towards the end of a run.
+struct ActivityCount: Codable {
+  /// [dSAE]
+  var counts: [Int]
+  var tokens = 0
+
+  init(counts: [Int]) { self.counts = counts }
+
+  mutating func add(_ sae: SparseAutoencoder, tokens: Int) {
+    sae.addUses(to: &counts)
+    self.tokens += tokens
+  }
+
+  /// [dSAE]; nil before the first token.
+  var frequencies: [Float]? { tokens == 0 ? nil : counts.map { Float($0) / Float(tokens) } }
+}

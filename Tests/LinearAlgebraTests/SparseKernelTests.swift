@@ -1,0 +1,214 @@
+import LinearAlgebra
+import TestSupport
+import Testing
+
+@Suite struct SparseKernelTests {
+  /// preActs by the triple loop, then selection by sorting (value descending, index ascending).
+  private func naiveCode(
+    _ x: borrowing Matrix, _ w: borrowing Matrix, _ bias: borrowing Matrix, _ selection: CodeSelection
+  ) -> [[(latent: Int, value: Float)]] {
+    var rows: [[(latent: Int, value: Float)]] = []
+    for b in 0..<x.rows {
+      var row: [(latent: Int, value: Float)] = []
+      for j in 0..<w.rows {
+        var sum: Float = 0
+        for i in 0..<x.columns { sum = sum.addingProduct(x[b, i], w[j, i]) }
+        if sum + bias[0, j] > 0 { row.append((j, sum + bias[0, j])) }
+      }
+      if case .topK(let k) = selection {
+        row = Array(row.sorted { ($0.value, -$0.latent) > ($1.value, -$1.latent) }.prefix(k)).sorted {
+          $0.latent < $1.latent
+        }
+      }
+      rows.append(row)
+    }
+    return rows
+  }
+
+  @Test(arguments: [(0, 4, 5), (1, 1, 1), (3, 5, 17), (7, 16, 64), (40, 9, 300), (5, 3, 1500)])
+  func codesEqualThoseOfSorting(tokens: Int, d: Int, n: Int) {
+    var random = SeededGenerator(seed: UInt64(n))
+    // Small integers: sums are exact, and ties are many.
+    let x = Matrix(tokens, d, random.floats(tokens * d, in: -3...3).map { $0.rounded() })
+    let w = Matrix(n, d, random.floats(n * d, in: -2...2).map { $0.rounded() })
+    let bias = Matrix(1, n, random.floats(n, in: -2...2).map { $0.rounded() })
+    for selection in [CodeSelection.positive, .topK(1), .topK(min(n, 4)), .topK(n)] {
+      var code = SparseCode(nLatents: n)
+      encodeLatents(x, w, bias: bias, selecting: selection, into: &code)
+      let expected = naiveCode(x, w, bias, selection)
+      #expect(code.rows == tokens)
+      for b in 0..<tokens {
+        let row = code.row(b)
+        #expect(row.map(\.latent) == expected[b].map(\.latent), "\(selection), token \(b)")
+        #expect(row.map(\.value) == expected[b].map(\.value), "\(selection), token \(b)")
+      }
+    }
+  }
+
+  @Test func largestOfManyAreFoundInEveryOrder() {
+    var random = SeededGenerator(seed: 9)
+    let (d, n, k) = (1, 5000, 37)
+    for order in 0..<3 {
+      var weights = random.floats(n, in: 0.001...1)
+      if order == 1 { weights.sort() }
+      if order == 2 { weights.sort(by: >) }
+      let w = Matrix(n, d, weights)
+      var code = SparseCode(nLatents: n)
+      encodeLatents(Matrix(1, 1, [1]), w, bias: Matrix(1, n), selecting: .topK(k), into: &code)
+      let expected = weights.enumerated().sorted { ($0.element, -$0.offset) > ($1.element, -$1.offset) }.prefix(k)
+      #expect(code.row(0).map(\.latent) == expected.map(\.offset).sorted())
+    }
+  }
+
+  /// A code with rows of different lengths, some empty.
+  private func randomCode(tokens: Int, n: Int, _ random: inout SeededGenerator) -> SparseCode {
+    var rows: [[(latent: Int, value: Float)]] = []
+    for b in 0..<tokens {
+      var row: [(latent: Int, value: Float)] = []
+      for j in 0..<n where Int.random(in: 0..<4, using: &random) == 0 && b % 5 != 2 {
+        row.append((j, Float.random(in: 0...2, using: &random)))
+      }
+      rows.append(row)
+    }
+    return SparseCode(nLatents: n, rows: rows)
+  }
+
+  @Test(arguments: [(1, 1, 1), (13, 7, 5), (70, 33, 20), (130, 64, 9), (9, 100, 40)])
+  func decodingAndGradientsEqualTheLoops(tokens: Int, d: Int, n: Int) {
+    var random = SeededGenerator(seed: 21)
+    var code = randomCode(tokens: tokens, n: n, &random)
+    let w = Matrix(n, d, random.floats(n * d))
+    let x = Matrix(tokens, d, random.floats(tokens * d))
+    let bias = Matrix(1, d, random.floats(d))
+    var residual = Matrix(tokens, d)
+    let squares = decodeResidual(&code, w, target: x, scale: 0.3, offset: 0.1, into: &residual)
+    var recon = Matrix(tokens, d)
+    decodeLatents(code, w, bias: bias, into: &recon)
+    var expectedSquares = 0.0
+    for b in 0..<tokens {
+      for i in 0..<d {
+        let sum = code.row(b).reduce(0) { $0 + Double($1.value) * Double(w[$1.latent, i]) }
+        #expect(abs(Double(residual[b, i]) - (sum - Double(x[b, i]))) < 1e-5)
+        #expect(abs(Double(recon[b, i]) - (sum + Double(bias[0, i]))) < 1e-5)
+        expectedSquares += Double(residual[b, i] * residual[b, i])
+      }
+    }
+    #expect(abs(squares - expectedSquares) < 1e-4 * (expectedSquares + 1))
+
+    for accumulating in [false, true] {
+      var dDec = Matrix(n, d, repeating: 0.5)
+      var dEnc = Matrix(n, d, repeating: 0.25)
+      var dBias = Matrix(1, n, repeating: 0.125)
+      weightGradients(
+        code, code.byLatent(), residual: residual, scale: 0.3, x: x, dDec: &dDec, dEnc: &dEnc, dBias: &dBias,
+        accumulating: accumulating)
+      for j in 0..<n {
+        var (bias, dec, enc) = (0.0, [Double](repeating: 0, count: d), [Double](repeating: 0, count: d))
+        for b in 0..<tokens {
+          for entry in code.row(b) where entry.latent == j {
+            let projection = (0..<d).reduce(0.0) { $0 + Double(residual[b, $1]) * Double(w[j, $1]) }
+            let gradient = 0.3 * projection + 0.1
+            bias += gradient
+            for i in 0..<d {
+              dec[i] += 0.3 * Double(entry.value) * Double(residual[b, i])
+              enc[i] += gradient * Double(x[b, i])
+            }
+          }
+        }
+        let start: (Double, Double, Double) = accumulating ? (0.5, 0.25, 0.125) : (0, 0, 0)
+        #expect(abs(Double(dBias[0, j]) - bias - start.2) < 1e-4)
+        for i in 0..<d {
+          #expect(abs(Double(dDec[j, i]) - dec[i] - start.0) < 1e-4)
+          #expect(abs(Double(dEnc[j, i]) - enc[i] - start.1) < 1e-4)
+        }
+      }
+    }
+  }
+
+  @Test func gradientsOfNamedRowsGoToThem() {
+    var random = SeededGenerator(seed: 22)
+    var code = SparseCode(nLatents: 2, rows: [[(0, 1)], [(1, 2)]])
+    let w = Matrix(2, 3, random.floats(6))
+    let x = Matrix(2, 3, random.floats(6))
+    var residual = Matrix(2, 3)
+    _ = decodeResidual(&code, w, target: x, scale: 1, into: &residual)
+    var dDec = Matrix(5, 3)
+    var dEnc = Matrix(5, 3)
+    var dBias = Matrix(1, 5)
+    weightGradients(
+      code, code.byLatent(), rows: [4, 1], residual: residual, scale: 1, x: x, dDec: &dDec, dEnc: &dEnc, dBias: &dBias,
+      accumulating: true)
+    for i in 0..<3 {
+      #expect(dDec[4, i] == residual[0, i] && dDec[1, i] == 2 * residual[1, i])
+      #expect(dDec[0, i] == 0 && dEnc[2, i] == 0)
+    }
+  }
+
+  @Test func adamEqualsItsDefinition() {
+    var random = SeededGenerator(seed: 23)
+    let (rows, d) = (3, 21)
+    var p = Matrix(rows, d, random.floats(rows * d))
+    var m = Matrix(rows, d)
+    var v = Matrix(rows, d)
+    var expected = p.values.map(Double.init)
+    var (em, ev) = ([Double](repeating: 0, count: rows * d), [Double](repeating: 0, count: rows * d))
+    for step in 1...4 {
+      let gradient = random.floats(rows * d)
+      adam(
+        &p, gradient: Matrix(rows, d, gradient), m: &m, v: &v,
+        AdamStep(learningRate: 0.01, step: step, gradientScale: 0.5), normalizingRows: step == 4)
+      var (b1, b2) = (1.0, 1.0)
+      for _ in 0..<step { (b1, b2) = (b1 * 0.9, b2 * 0.999) }
+      for i in 0..<rows * d {
+        let g = Double(gradient[i]) * 0.5
+        em[i] = 0.9 * em[i] + 0.1 * g
+        ev[i] = 0.999 * ev[i] + 0.001 * g * g
+        expected[i] -= 0.01 / (1 - b1) * em[i] / ((ev[i] / (1 - b2)).squareRoot() + 1e-8)
+      }
+      if step == 4 {
+        for row in 0..<rows {
+          let norm = (0..<d).reduce(0.0) { $0 + expected[row * d + $1] * expected[row * d + $1] }.squareRoot()
+          for i in 0..<d { expected[row * d + i] /= norm }
+        }
+      }
+      for i in 0..<rows * d { #expect(abs(Double(p.values[i]) - expected[i]) < 1e-5) }
+    }
+  }
+
+  @Test func geometricMedianIgnoresAnOutlier() {
+    // Four points of a square and one far away: the median stays inside the square, the mean does not.
+    let x = Matrix(5, 2, [0, 0, 0, 1, 1, 0, 1, 1, 1000, 1000])
+    let median = geometricMedian(x)
+    #expect(median[0, 0] > 0.4 && median[0, 0] < 1.1 && abs(median[0, 0] - median[0, 1]) < 1e-3)
+  }
+
+  @Test func rowSweepsEqualTheLoops() {
+    var random = SeededGenerator(seed: 24)
+    let (rows, d) = (600, 19)
+    let values = random.floats(rows * d)
+    let x = Matrix(rows, d, values)
+    let sums = columnSums(x)
+    let coefficients = Matrix(1, rows, random.floats(rows))
+    let weighted = weightedRowSum(coefficients, x)
+    for i in 0..<d {
+      #expect(abs(Double(sums[0, i]) - (0..<rows).reduce(0.0) { $0 + Double(x[$1, i]) }) < 1e-4)
+      #expect(
+        abs(Double(weighted[0, i]) - (0..<rows).reduce(0.0) { $0 + Double(x[$1, i] * coefficients[0, $1]) }) < 1e-4)
+    }
+    let mean = (0..<d).map { i in (0..<rows).reduce(0.0) { $0 + Double(x[$1, i]) } / Double(rows) }
+    let variance = (0..<rows * d).reduce(0.0) {
+      $0 + (Double(values[$1]) - mean[$1 % d]) * (Double(values[$1]) - mean[$1 % d])
+    }
+    #expect(abs(totalVariance(x) - variance) < 1e-5 * variance)
+    #expect(abs(sumOfSquares(x) - values.reduce(0.0) { $0 + Double($1 * $1) }) < 1e-5 * variance)
+    var unit = x.copy()
+    normalizeRows(&unit)
+    var along = Matrix(rows, d, random.floats(rows * d))
+    removeParallelPart(of: &along, along: unit)
+    for row in 0..<rows {
+      let parallel = (0..<d).reduce(0.0) { $0 + Double(unit[row, $1]) * Double(along[row, $1]) }
+      #expect(abs(parallel) < 1e-5)
+    }
+    #expect(x.transposed().transposed().values == values)
+  }
+}

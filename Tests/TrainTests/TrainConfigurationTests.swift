@@ -1,0 +1,52 @@
+import Testing
+import Train
+
+@Suite struct TrainConfigurationTests {
+  @Test func yamlRoundTripKeepsEveryField() throws {
+    var configuration = TrainConfiguration(cache: "c", hook: "blocks.0.hook_resid_pre", out: "o")
+    configuration.kAux = 5
+    configuration.lr = 0.25
+    configuration.normalization = "factor:2.5"
+    #expect(try TrainConfiguration(yaml: configuration.yaml, path: "config.yaml") == configuration)
+  }
+
+  @Test func missingKeysAreDefaults() throws {
+    let configuration = try TrainConfiguration(yaml: "cache: c\nk: 7\n", path: "x.yaml")
+    #expect(configuration.k == 7 && configuration.cache == "c" && configuration.batch == 4096)
+  }
+
+  @Test func unknownKeySuggestsTheNearest() {
+    #expect(throws: TrainError.self) { _ = try TrainConfiguration(yaml: "latent: 5", path: "x.yaml") }
+    do {
+      _ = try TrainConfiguration(yaml: "latent: 5", path: "x.yaml")
+    } catch {
+      #expect("\(error)".hasPrefix("x.yaml: unknown key latent; did you mean latents? Known: cache, hook"))
+    }
+  }
+
+  @Test func valuesThatMakeNoSenseAreNamed() throws {
+    func message(_ change: (inout TrainConfiguration) -> Void) -> String {
+      var configuration = TrainConfiguration(cache: "c", hook: "h", out: "o")
+      change(&configuration)
+      do { try configuration.validate() } catch { return "\(error)" }
+      return "valid"
+    }
+    #expect(message { _ in } == "valid")
+    #expect(message { $0.batch = 0 } == "batch is 0; 1 to 1,048,576 are allowed")
+    #expect(
+      message { $0.latents = "x8" }
+        == "latents is x8; expected a number such as 4096 or a multiple of the width such as 8x")
+    #expect(
+      message { $0.normalization = "unit-ish" } == "normalization is unit-ish; expected scale, none or factor:<c>")
+    #expect(message { $0.hook = "" } == "no hook given; add --hook NAME (`actcache info CACHE` lists them)")
+  }
+
+  @Test func scheduleRisesHoldsAndFalls() {
+    let schedule = Schedule(peak: 1, nSteps: 100, warmupFraction: 0.1, decayFraction: 0.2)
+    #expect(schedule.learningRate(step: 0) == 0.1)
+    #expect(schedule.learningRate(step: 9) == 1)
+    #expect(schedule.learningRate(step: 50) == 1)
+    #expect(schedule.learningRate(step: 79) == 1)
+    #expect(schedule.learningRate(step: 99) == 0.05)
+  }
+}

@@ -1,0 +1,132 @@
+import Foundation
+import LinearAlgebra
+import SAE
+import TestSupport
+import Testing
+import Train
+
+/// Batches computed from their index: sparse combinations of a fixed dictionary.
+struct ToyBatches: BatchSource {
+  let width = 12
+  let tokensPerEpoch = 1000
+  let normalizationScale = 0.7
+  let secondsWaited = 0.0
+  let provenance = SAELensFormat.Provenance(
+    modelName: "toy", hookName: "blocks.0.hook_resid_post", context: 8, prependsBOS: false)
+
+  func read(batch index: Int, into batch: inout Matrix) throws {
+    var dictionary = SeededGenerator(seed: 1)
+    let features = dictionary.floats(20 * width)
+    var random = SeededGenerator(seed: UInt64(index + 100))
+    batch.fill(0)
+    for row in 0..<batch.rows {
+      for feature in (0..<3).map({ _ in Int.random(in: 0..<20, using: &random) }) {
+        let size = Float.random(in: 0.5...2, using: &random)
+        for column in 0..<width { batch[row, column] += size * features[feature * width + column] }
+      }
+    }
+  }
+}
+
+@Suite struct TrainRunTests {
+  private func configuration(_ out: String, _ arch: SAEConfiguration.Architecture) -> TrainConfiguration {
+    var configuration = TrainConfiguration(cache: "toy", hook: "blocks.0.hook_resid_post", out: out)
+    configuration.arch = arch
+    configuration.latents = "3x"
+    configuration.k = 3
+    configuration.batch = 32
+    configuration.tokens = 32 * 40
+    configuration.lr = 3e-3
+    configuration.l1 = 0.3
+    configuration.deadTokens = 100
+    configuration.logSteps = 4
+    configuration.checkpointSteps = 7
+    return configuration
+  }
+
+  private func resultFiles(_ folder: String) throws -> [Data] {
+    try ["sae/cfg.json", "sae/sae_weights.safetensors", "sae/sparsity.safetensors"].map {
+      try #require(FileManager.default.contents(atPath: "\(folder)/\($0)"), "\($0) is missing")
+    }
+  }
+
+  private func losses(_ folder: String) throws -> [Double] {
+    let text = try #require(FileManager.default.contents(atPath: "\(folder)/metrics.jsonl"))
+    return try text.split(separator: 0x0A).map { try JSONDecoder().decode(StepMetrics.self, from: $0).loss }
+  }
+
+  @Test(arguments: SAEConfiguration.Architecture.allCases)
+  func interruptedAndResumedEqualsUninterruptedByteForByte(arch: SAEConfiguration.Architecture) throws {
+    let folder = try TemporaryFolder()
+    let whole = configuration("\(folder.path)/whole", arch)
+    #expect(try TrainRun(whole, source: ToyBatches()).run(resuming: false) == .finished)
+    for stop in [0, 1, 13, 38] {
+      let parts = configuration("\(folder.path)/parts-\(stop)", arch)
+      var steps = 0
+      let first = try TrainRun(parts, source: ToyBatches()).run(
+        resuming: false,
+        isInterrupted: {
+          steps += 1; return steps > stop
+        })
+      #expect(first == .interrupted(step: stop))
+      #expect(try TrainRun(parts, source: ToyBatches()).run(resuming: true) == .finished)
+      #expect(try resultFiles(parts.out) == resultFiles(whole.out), "stopped at \(stop)")
+      #expect(try losses(parts.out) == losses(whole.out))
+    }
+  }
+
+  @Test(arguments: SAEConfiguration.Architecture.allCases)
+  func resultDoesNotDependOnThreads(arch: SAEConfiguration.Architecture) throws {
+    let folder = try TemporaryFolder()
+    let before = Threads.count
+    defer { Threads.count = before }
+    for threads in 1...3 {
+      Threads.count = threads
+      _ = try TrainRun(configuration("\(folder.path)/\(threads)", arch), source: ToyBatches()).run(resuming: false)
+      #expect(try resultFiles("\(folder.path)/\(threads)") == resultFiles("\(folder.path)/1"))
+    }
+  }
+
+  @Test func lossFallsAndSavedSAEReconstructsRawActivations() throws {
+    let folder = try TemporaryFolder()
+    var configuration = configuration("\(folder.path)/run", .topk)
+    configuration.tokens = 32 * 400
+    _ = try TrainRun(configuration, source: ToyBatches()).run(resuming: false)
+    let (sae, provenance) = try SAELensFormat.load("\(folder.path)/run/sae")
+    #expect(provenance.hookName == "blocks.0.hook_resid_post" && provenance.context == 8)
+    var x = Matrix(64, 12)
+    try ToyBatches().read(batch: 5000, into: &x)
+    let recon = sae.decode(sae.encode(x))
+    var error = recon.copy()
+    error.add(x, times: -1)
+    let fvu = sumOfSquares(error) / totalVariance(x)
+    #expect(fvu < 0.35, "FVU \(fvu)")
+    let last = try #require(losses(configuration.out).last)
+    #expect(last < 0.5 * (try losses(configuration.out)[0]))
+  }
+
+  @Test func secondRunDoesNothingAndUnfinishedOrDifferentRunsAreRefused() throws {
+    let folder = try TemporaryFolder()
+    let done = configuration("\(folder.path)/done", .topk)
+    #expect(try TrainRun(done, source: ToyBatches()).run(resuming: false) == .finished)
+    #expect(try TrainRun(done, source: ToyBatches()).run(resuming: false) == .alreadyFinished)
+
+    var other = done
+    other.seed = 7
+    #expect(
+      throws: TrainError.invalid(
+        "\(other.out): holds a run with other settings (seed: 0; seed: 7); choose another --out, or remove that folder")
+    ) {
+      _ = try TrainRun(other, source: ToyBatches()).run(resuming: true)
+    }
+
+    let open = configuration("\(folder.path)/open", .topk)
+    _ = try TrainRun(open, source: ToyBatches()).run(resuming: false, isInterrupted: { true })
+    #expect(
+      throws: TrainError.invalid(
+        "\(open.out): holds an unfinished run at step 0 of 40; add --resume to continue it, or choose another --out")
+    ) {
+      _ = try TrainRun(open, source: ToyBatches()).run(resuming: false)
+    }
+  }
+}
