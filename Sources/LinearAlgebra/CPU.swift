@@ -1,5 +1,6 @@
 import COpenBLAS
 import Foundation
+import Memory
 
 /// What this machine's processor can do, and whether this program was built for it.
 package enum CPU {
@@ -24,8 +25,11 @@ package enum CPU {
   package static var missing: [String] { features.isEmpty ? [] : builtFor.filter { !features.contains($0) } }
 
   private static func cpuinfo(_ key: String) -> String? {
-    guard let text = try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8) else { return nil }
-    for line in text.split(separator: "\n") where line.hasPrefix(key) {
+    // Files under /proc have no size, so Foundation's readers find them empty; the first 64 KiB hold the first core.
+    guard let file = try? FileDescriptor(readingFrom: "/proc/cpuinfo"), let bytes = try? file.read(upTo: 1 << 16) else {
+      return nil
+    }
+    for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") where line.hasPrefix(key) {
       return line.split(separator: ":", maxSplits: 1).last.map { $0.trimmingCharacters(in: .whitespaces) }
     }
     return nil

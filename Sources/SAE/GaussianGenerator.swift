@@ -2,10 +2,10 @@ import Foundation
 
 /// Normal numbers from a seed (xoshiro256** and Box–Muller): the same on every machine but for the last digit of
 /// the system's logarithm and cosine.
-struct GaussianGenerator: RandomNumberGenerator {
+package struct GaussianGenerator: RandomNumberGenerator {
   private var state: (UInt64, UInt64, UInt64, UInt64)
 
-  init(seed: UInt64) {
+  package init(seed: UInt64) {
     // SplitMix64 spreads the seed, as the authors of xoshiro advise.
     var x = seed
     func next() -> UInt64 {
@@ -18,7 +18,7 @@ struct GaussianGenerator: RandomNumberGenerator {
     state = (next(), next(), next(), next())
   }
 
-  mutating func next() -> UInt64 {
+  package mutating func next() -> UInt64 {
     func rotate(_ x: UInt64, _ k: UInt64) -> UInt64 { (x << k) | (x >> (64 - k)) }
     let result = rotate(state.1 &* 5, 7) &* 9
     let t = state.1 << 17
@@ -32,7 +32,7 @@ struct GaussianGenerator: RandomNumberGenerator {
   }
 
   /// `count` independent standard normal numbers.
-  mutating func normals(_ count: Int) -> [Float] {
+  package mutating func normals(_ count: Int) -> [Float] {
     var values: [Float] = []
     values.reserveCapacity(count + 1)
     while values.count < count {
