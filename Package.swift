@@ -63,6 +63,8 @@ let package = Package(
     .testTarget(
       name: "TrainTests", dependencies: ["Train", "SAE", "LinearAlgebra", "TestSupport"], exclude: ["Fixtures"],
       swiftSettings: language),
+    .testTarget(
+      name: "TokenizerTests", dependencies: ["Tokenizer"], exclude: ["Fixtures"], swiftSettings: language),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -49,9 +49,10 @@ struct TokenByteDecoder {
   /// Bytes at the start that may still be stripped.
   private var toStrip = 0
 
-  init(_ decoder: TokenDecoder) {
+  /// `strips` is false for a caller who strips the whole text later.
+  init(_ decoder: TokenDecoder, strips: Bool = true) {
     self.decoder = decoder
-    if case .pieces(_, _, let strip) = decoder { toStrip = strip.count }
+    if case .pieces(_, _, let strip) = decoder, strips { toStrip = strip.count }
   }
 
   /// Whether the last appended token was a `<0x…>` byte.
@@ -83,7 +84,7 @@ struct TokenByteDecoder {
         lastWasByte = true
         piece = [byte]
       }
-      bytes.append(contentsOf: stripped(piece, strip))
+      bytes.append(contentsOf: toStrip > 0 ? stripped(piece, strip) : piece[...])
     case .metaspace(let replacement, let dropsFirst):
       var mark: [UInt8] = []
       appendUTF8(replacement, to: &mark)
@@ -94,15 +95,22 @@ struct TokenByteDecoder {
   }
 
   private mutating func stripped(_ piece: [UInt8], _ strip: TokenDecoder.Strip) -> ArraySlice<UInt8> {
-    guard toStrip > 0 else { return piece[...] }
-    var mark: [UInt8] = []
-    appendUTF8(strip.content, to: &mark)
-    var rest = piece[...]
-    while toStrip > 0 && rest.starts(with: mark) {
-      rest = rest.dropFirst(mark.count)
-      toStrip -= 1
-    }
+    let rest = strip.rest(of: piece[...], atMost: &toStrip)
     if !rest.isEmpty { toStrip = 0 }
+    return rest
+  }
+}
+
+extension TokenDecoder.Strip {
+  /// `text` without up to `left` of the character at its start; `left` goes down by the number taken.
+  func rest(of text: ArraySlice<UInt8>, atMost left: inout Int) -> ArraySlice<UInt8> {
+    var mark: [UInt8] = []
+    appendUTF8(content, to: &mark)
+    var rest = text
+    while left > 0 && rest.starts(with: mark) {
+      rest = rest.dropFirst(mark.count)
+      left -= 1
+    }
     return rest
   }
 }

@@ -2,11 +2,11 @@ extension BPETokenizer {
   /// The text of some ids. Bytes that are not UTF-8 become U+FFFD, as in Hugging Face `tokenizers`; ids without a
   /// token add nothing.
   package func decode(_ ids: [UInt32], skipSpecialTokens: Bool = true) -> String {
-    guard case .pieces(_, true, _) = parts.decoder else {
+    guard case .pieces(_, true, let strip) = parts.decoder else {
       return String(decoding: decodeBytes(ids, skipSpecialTokens: skipSpecialTokens), as: UTF8.self)
     }
     // Here a run of `<0x…>` tokens is taken whole: if it is not UTF-8, each byte becomes one U+FFFD.
-    var decoder = TokenByteDecoder(parts.decoder)
+    var decoder = TokenByteDecoder(parts.decoder, strips: false)
     var bytes: [UInt8] = []
     var run: [UInt8] = []
     func endRun() {
@@ -29,7 +29,8 @@ extension BPETokenizer {
       }
     }
     endRun()
-    return String(decoding: bytes, as: UTF8.self)
+    var left = strip.count
+    return String(decoding: strip.rest(of: bytes[...], atMost: &left), as: UTF8.self)
   }
 
   /// The bytes of some ids, whether or not they are UTF-8.
