@@ -5,7 +5,7 @@
 struct WordCache {
   static let longestPacked = 15
   static let longestKept = 256
-  private static let mostSlots = 1 << 16
+  private static let mostSlots = 1 << 18
   private static let mostLong = 1 << 15
 
   /// A word of at most 15 bytes: the bytes in order, low byte first, and the length in the highest byte.

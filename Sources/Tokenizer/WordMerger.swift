@@ -21,22 +21,33 @@ struct WordMerger {
   }
 
   private mutating func mergeByScan(_ merges: borrowing MergeTable) {
-    candidates.removeAll(keepingCapacity: true)
-    for index in 0..<symbols.count - 1 { candidates.append(merges.lookUp(symbols[index], symbols[index + 1])) }
-    while true {
-      var best = -1
-      var bestRank = MergeTable.noRank
-      for index in 0..<candidates.count where candidates[index].rank < bestRank {
-        bestRank = candidates[index].rank
-        best = index
+    var count = symbols.count
+    while candidates.count < count { candidates.append(MergeTable.none) }
+    for index in 0..<count - 1 { candidates[index] = merges.lookUp(symbols[index], symbols[index + 1]) }
+    while count > 1 {
+      var best = 0
+      var bestRank = candidates[0].rank
+      var index = 1
+      while index < count - 1 {
+        if candidates[index].rank < bestRank {
+          bestRank = candidates[index].rank
+          best = index
+        }
+        index += 1
       }
-      guard best >= 0 else { return }
+      if bestRank == MergeTable.noRank { break }
       symbols[best] = candidates[best].id
-      symbols.remove(at: best + 1)
-      candidates.remove(at: best)
+      count -= 1
+      index = best
+      while index < count - 1 {
+        symbols[index + 1] = symbols[index + 2]
+        candidates[index] = candidates[index + 1]
+        index += 1
+      }
       if best > 0 { candidates[best - 1] = merges.lookUp(symbols[best - 1], symbols[best]) }
-      if best < candidates.count { candidates[best] = merges.lookUp(symbols[best], symbols[best + 1]) }
+      if best < count - 1 { candidates[best] = merges.lookUp(symbols[best], symbols[best + 1]) }
     }
+    symbols.removeLast(symbols.count - count)
   }
 
   private mutating func mergeByHeap(_ merges: borrowing MergeTable) {
