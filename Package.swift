@@ -56,6 +56,11 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: safe),
+    .executableTarget(
+      name: "StoryGenerator",
+      dependencies: [.product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "data/generator", swiftSettings: safe),
+    .testTarget(name: "StoryGeneratorTests", dependencies: ["StoryGenerator"], swiftSettings: safe),
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: language),
     .testTarget(name: "MemoryTests", dependencies: ["Memory", "TestSupport"], swiftSettings: language),
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"], swiftSettings: language),
