@@ -63,6 +63,9 @@ let package = Package(
     .testTarget(name: "StoryGeneratorTests", dependencies: ["StoryGenerator"], swiftSettings: safe),
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: language),
     .testTarget(name: "MemoryTests", dependencies: ["Memory", "TestSupport"], swiftSettings: language),
+    .testTarget(
+      name: "TransformerTests", dependencies: ["Transformer", "LinearAlgebra", "Memory", "TestSupport"],
+      exclude: ["Fixtures"], swiftSettings: language),
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"], swiftSettings: language),
     .testTarget(name: "SAETests", dependencies: ["SAE", "LinearAlgebra", "TestSupport"], swiftSettings: language),
     .testTarget(

@@ -1,0 +1,31 @@
+import LinearAlgebra
+
+/// The MLP of one layer with the norm before it: post = act(norm(x)·W_in + b_in), out = post·W_out + b_out; or, gated,
+/// post = act(norm(x)·W_gate)·(norm(x)·W_up).
+final class MLPBlock: Sendable {
+  let norm: NormLayer
+  /// [dModel] → [dMLP], or gate | up side by side: [2·dMLP].
+  let input: Linear
+  let out: Linear
+  let activation: Activation
+  let isGated: Bool
+
+  init(norm: NormLayer, input: Linear, out: Linear, activation: Activation, isGated: Bool) {
+    (self.norm, self.input, self.out) = (norm, input, out)
+    (self.activation, self.isGated) = (activation, isGated)
+  }
+
+  /// x [rows, dModel] into post [rows, dMLP].
+  func hidden(_ x: Strip, scratch: LayerScratch, into post: Strip) {
+    let normalized = scratch.normalized.strip.shaped(x.rows, x.columns)
+    norm(x, into: normalized)
+    if isGated {
+      let gateUp = scratch.wide.strip.shaped(x.rows, 2 * post.columns)
+      input(normalized, into: gateUp)
+      gatedActivation(gateUp, activation, into: post)
+    } else {
+      input.multiply(normalized, into: post)
+      activate(post, activation, bias: input.biasStrip)
+    }
+  }
+}

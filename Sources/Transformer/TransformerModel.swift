@@ -1,0 +1,105 @@
+import Foundation
+import LinearAlgebra
+import Memory
+import Synchronization
+
+/// A frozen language model: its configuration and its weights in f32.
+///
+///     ids ─ wE (+ wPos) ─► [attention, MLP] × nLayers ─► finalNorm ─► wU
+package final class TransformerModel: Sendable {
+  package let configuration: ModelConfiguration
+  /// [dVocab, dModel]
+  let tokenEmbedding: Matrix
+  /// [nCtx, dModel], for models with learned positions.
+  let positionEmbedding: Matrix?
+  let attentions: [AttentionBlock]
+  let mlps: [MLPBlock]
+  let finalNorm: NormLayer
+  /// [dVocab, dModel]; nil if it is the token embedding.
+  private let untiedUnembedding: Matrix?
+  private let files: WeightFiles
+  private let digest = Mutex<String?>(nil)
+  private let rotaryTable = Mutex<RotaryTable?>(nil)
+
+  /// Loads a folder with `config.json` and safetensors, or a `.gguf` file.
+  ///
+  /// Throws `TransformerError` if anything in the files is missing, damaged or not implemented, `MemoryError` if
+  /// they cannot be read.
+  package static func load(path: String) throws -> TransformerModel {
+    guard FileManager.default.fileExists(atPath: path) else {
+      throw TransformerError.noModel(path: path, problem: "no such file or folder")
+    }
+    let isFolder = try URL(fileURLWithPath: path).resourceValues(forKeys: [.isDirectoryKey]).isDirectory ?? false
+    if isFolder {
+      let config = path + "/config.json"
+      guard FileManager.default.fileExists(atPath: config) else {
+        throw TransformerError.noModel(path: path, problem: "no config.json")
+      }
+      let configuration = try ModelConfiguration.read(configPath: config)
+      let files = try Safetensors.open(folder: path)
+      return try TransformerModel(ModelLoader(configuration, files, HuggingFaceNames(configuration, files)))
+    }
+    guard path.hasSuffix(".gguf") else {
+      throw TransformerError.noModel(path: path, problem: "not a folder, and its name does not end in .gguf")
+    }
+    return try load(GGUFFile(path: path))
+  }
+
+  /// Loads the model of an open GGUF file.
+  package static func load(_ file: GGUFFile) throws -> TransformerModel {
+    let configuration = try ModelConfiguration.read(file)
+    return try TransformerModel(ModelLoader(configuration, file.weightFiles, GGUFNames(configuration)))
+  }
+
+  private init(_ loader: ModelLoader) throws {
+    configuration = loader.configuration
+    files = loader.files
+    tokenEmbedding = try loader.tokenEmbedding()
+    positionEmbedding = try loader.positionEmbedding()
+    attentions = try (0..<configuration.nLayers).map { try loader.attention(layer: $0) }
+    mlps = try (0..<configuration.nLayers).map { try loader.mlp(layer: $0) }
+    finalNorm = try loader.finalNorm()
+    untiedUnembedding = try loader.untiedUnembedding()
+    try loader.expectAllRead()
+  }
+
+  /// SHA-256 of all tensors, in hexadecimal, independent of how they are laid out over files. Computed at the first
+  /// call (it reads all weights) and kept.
+  package func weightsDigest() throws -> String {
+    try digest.withLock { kept in
+      if let kept { return kept }
+      let value = try files.digest()
+      kept = value
+      return value
+    }
+  }
+
+  /// [nCtx, dModel] or none.
+  var positions: Strip? {
+    switch positionEmbedding {
+    case .some(let matrix): matrix.strip
+    case .none: nil
+    }
+  }
+
+  /// [dVocab, dModel]
+  var unembedding: Strip {
+    switch untiedUnembedding {
+    case .some(let matrix): matrix.strip
+    case .none: tokenEmbedding.strip
+    }
+  }
+
+  /// Angles for at least `nPositions` positions; nil for models with learned positions. Grows by doubling, since
+  /// context lengths in configurations can be far beyond what is used.
+  func rotary(nPositions: Int) -> RotaryTable? {
+    guard let rotary = configuration.rotary else { return nil }
+    return rotaryTable.withLock { kept in
+      if let kept, kept.nPositions >= nPositions { return kept }
+      let n = min(configuration.nCtx, max(nPositions, 2 * (kept?.nPositions ?? 128)))
+      let table = RotaryTable(nPositions: n, nRotary: rotary.nRotary, theta: Float(rotary.theta))
+      kept = table
+      return table
+    }
+  }
+}
