@@ -40,6 +40,10 @@ struct ConfigurationKeys {
     return double
   }
 
+  mutating func float(_ key: String, default standard: Double) throws(TransformerError) -> Float {
+    Float(try double(key, default: standard))
+  }
+
   mutating func bool(_ key: String, default standard: Bool) throws(TransformerError) -> Bool {
     guard let value = take(key) else { return standard }
     guard case .bool(let bool) = value else { throw unsupported(key, value, "true, false") }

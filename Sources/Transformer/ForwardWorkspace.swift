@@ -3,7 +3,7 @@ import LinearAlgebra
 /// The memory of forward passes, kept from one to the next. Not for two passes at a time.
 package final class ForwardWorkspace {
   /// The residual stream of the batch: [nSequences·nPositions, dModel].
-  var residual = Matrix(0, 0)
+  package internal(set) var residual = Matrix(0, 0)
   /// The input of the unembedding after a pass that was asked for it: [nSequences·nPositions, dModel].
   package internal(set) var finalState = Matrix(0, 0)
   // Values of hooks for the whole batch, where a pass lends them out or needs them across its barriers.

@@ -1,6 +1,6 @@
 /// A parsed JSON text. Unlike Foundation's, this parser keeps integers exact, and refuses duplicate keys, texts
 /// nested more than 64 deep and numbers out of range, because headers of weight files are not to be trusted.
-enum JSONValue: Equatable, Sendable {
+package enum JSONValue: Equatable, Sendable {
   case null
   case bool(Bool)
   case integer(Int)
@@ -10,18 +10,20 @@ enum JSONValue: Equatable, Sendable {
   case object([String: JSONValue])
 
   /// Why a text is not JSON, and at which byte.
-  struct Failure: Error, Equatable {
-    var problem: String
-    var offset: Int
+  package struct Failure: Error, Equatable {
+    package var problem: String
+    package var offset: Int
+
+    package init(problem: String, offset: Int) { (self.problem, self.offset) = (problem, offset) }
   }
 
-  init(parsing bytes: some Collection<UInt8>) throws(Failure) {
+  package init(parsing bytes: some Collection<UInt8>) throws(Failure) {
     var parser = JSONParser(bytes: Array(bytes))
     self = try parser.document()
   }
 
   /// As it stood in the text, near enough for messages.
-  var text: String {
+  package var text: String {
     switch self {
     case .null: "null"
     case .bool(let value): "\(value)"

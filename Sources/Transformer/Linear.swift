@@ -41,7 +41,7 @@ final class NormLayer: Sendable {
 
   init(_ configuration: ModelConfiguration, weight: consuming Matrix, bias: consuming Matrix?) {
     kind = configuration.normalization
-    epsilon = Float(configuration.epsilon)
+    epsilon = configuration.epsilon
     self.weight = weight
     self.bias = bias
   }

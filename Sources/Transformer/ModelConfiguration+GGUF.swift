@@ -5,7 +5,7 @@ extension ModelConfiguration {
   ///
   /// The format does not name the nonlinearity: it is that of the architecture (silu; tanh-approximated and exact
   /// GELU). Keys of the architecture that are not known are errors, as in `config.json`.
-  static func read(_ file: GGUFFile) throws(TransformerError) -> ModelConfiguration {
+  package static func read(_ file: GGUFFile) throws(TransformerError) -> ModelConfiguration {
     guard let name = try file.string("general.architecture") else {
       throw .missingKey(path: file.path, key: "general.architecture")
     }
@@ -50,9 +50,9 @@ extension ModelConfiguration {
       architecture: architecture, dModel: dModel, nLayers: nLayers, nHeads: nHeads, nKVHeads: nKVHeads, dHead: dHead,
       dMLP: try keys.integer("feed_forward_length"), nCtx: try keys.integer("context_length"), dVocab: dVocab,
       normalization: isLlama ? .rms : .layer,
-      epsilon: try keys.float(isLlama ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon"),
+      epsilon: Float(try keys.float(isLlama ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon")),
       activation: isLlama ? .silu : architecture == .gpt2 ? .geluTanh : .gelu, isGated: isLlama,
-      attentionScale: 1 / Double(max(1, dHead)).squareRoot(),
+      attentionScale: 1 / Float(max(1, dHead)).squareRoot(),
       windows: [Int?](repeating: nil, count: max(0, min(nLayers, 1 << 13))), rotary: rotary, isParallel: isParallel,
       isTied: file.tensors["output.weight"] == nil)
     try keys.expectAllKnown()

@@ -15,7 +15,7 @@ extension ModelConfiguration {
     return try parse(bytes, path: path)
   }
 
-  static func parse(_ bytes: [UInt8], path: String) throws(TransformerError) -> ModelConfiguration {
+  package static func parse(_ bytes: [UInt8], path: String) throws(TransformerError) -> ModelConfiguration {
     let value: JSONValue
     do { value = try JSONValue(parsing: bytes) } catch {
       throw .malformed(path: path, problem: "\(error.problem) at byte \(error.offset)")
@@ -80,7 +80,7 @@ extension ModelConfiguration {
       dHead: try keys.quotient(dModel, "hidden_size", nHeads),
       dMLP: try keys.int("intermediate_size", default: 4 * dModel),
       nCtx: try keys.int("max_position_embeddings"), dVocab: try keys.int("vocab_size"), normalization: .layer,
-      epsilon: try keys.double("layer_norm_epsilon", default: 1e-5),
+      epsilon: try keys.float("layer_norm_epsilon", default: 1e-5),
       activation: try keys.activation("activation_function", default: "gelu_new"), isGated: false,
       attentionScale: 1, windows: windows, rotary: nil, isParallel: false,
       isTied: try keys.bool("tie_word_embeddings", default: true))
@@ -100,9 +100,9 @@ extension ModelConfiguration {
       architecture: .gpt2, dModel: dModel, nLayers: nLayers, nHeads: nHeads, nKVHeads: nHeads, dHead: dHead,
       dMLP: try keys.int("n_inner", default: 4 * dModel), nCtx: nCtx,
       dVocab: try keys.int("vocab_size"), normalization: .layer,
-      epsilon: try keys.double("layer_norm_epsilon", default: 1e-5),
+      epsilon: try keys.float("layer_norm_epsilon", default: 1e-5),
       activation: try keys.activation("activation_function", default: "gelu_new"), isGated: false,
-      attentionScale: isScaled ? 1 / Double(max(1, dHead)).squareRoot() : 1,
+      attentionScale: isScaled ? 1 / Float(max(1, dHead)).squareRoot() : 1,
       windows: keys.noWindows(nLayers), rotary: nil, isParallel: false,
       isTied: try keys.bool("tie_word_embeddings", default: true))
   }
@@ -118,9 +118,9 @@ extension ModelConfiguration {
       architecture: .gptNeoX, dModel: dModel, nLayers: nLayers, nHeads: nHeads, nKVHeads: nHeads, dHead: dHead,
       dMLP: try keys.int("intermediate_size"), nCtx: try keys.int("max_position_embeddings"),
       dVocab: try keys.int("vocab_size"), normalization: .layer,
-      epsilon: try keys.double("layer_norm_eps", default: 1e-5),
+      epsilon: try keys.float("layer_norm_eps", default: 1e-5),
       activation: try keys.activation("hidden_act", default: "gelu"), isGated: false,
-      attentionScale: 1 / Double(max(1, dHead)).squareRoot(), windows: keys.noWindows(nLayers),
+      attentionScale: 1 / Float(max(1, dHead)).squareRoot(), windows: keys.noWindows(nLayers),
       rotary: Rotary(nRotary: Int(Double(dHead) * rope.fraction), theta: rope.theta),
       isParallel: try keys.bool("use_parallel_residual", default: true),
       isTied: try keys.bool("tie_word_embeddings", default: false))
@@ -145,9 +145,9 @@ extension ModelConfiguration {
       architecture: .llama, dModel: dModel, nLayers: nLayers, nHeads: nHeads, nKVHeads: nKVHeads, dHead: dHead,
       dMLP: try keys.int("intermediate_size"), nCtx: try keys.int("max_position_embeddings"),
       dVocab: try keys.int("vocab_size"), normalization: .rms,
-      epsilon: try keys.double("rms_norm_eps", default: 1e-6),
+      epsilon: try keys.float("rms_norm_eps", default: 1e-6),
       activation: try keys.activation("hidden_act", default: "silu"), isGated: true,
-      attentionScale: 1 / Double(max(1, dHead)).squareRoot(), windows: keys.noWindows(nLayers),
+      attentionScale: 1 / Float(max(1, dHead)).squareRoot(), windows: keys.noWindows(nLayers),
       rotary: Rotary(nRotary: Int(Double(min(dHead, 1 << 20)) * rope.fraction), theta: rope.theta),
       isParallel: false, isTied: try keys.bool("tie_word_embeddings", default: false))
   }

@@ -27,13 +27,13 @@ package struct ModelConfiguration: Codable, Equatable, Sendable {
   package var nCtx: Int
   package var dVocab: Int
   package var normalization: Normalization
-  /// ε of the norms.
-  package var epsilon: Double
+  /// ε of the norms; f32, so that it is the same from a decimal fraction and from a GGUF file.
+  package var epsilon: Float
   package var activation: Activation
   /// act(gate)·up instead of act(up).
   package var isGated: Bool
   /// Factor of q·k: 1/√dHead, or 1 for GPT-Neo.
-  package var attentionScale: Double
+  package var attentionScale: Float
   /// Per layer: how many positions a query sees, itself included; nil for all.
   package var windows: [Int?]
   /// nil: learned positions.
@@ -89,7 +89,7 @@ package struct ModelConfiguration: Codable, Equatable, Sendable {
 
   func attentionShape(layer: Int) -> AttentionShape {
     AttentionShape(
-      nHeads: nHeads, nKVHeads: nKVHeads, dHead: dHead, scale: Float(attentionScale), window: windows[layer])
+      nHeads: nHeads, nKVHeads: nKVHeads, dHead: dHead, scale: attentionScale, window: windows[layer])
   }
 
   /// Sizes that no model exceeds and whose products stay far below 2⁶³, so that the code behind can multiply.

@@ -5,12 +5,12 @@ import Memory
 /// Reader of safetensors: 8 bytes of header length N, N bytes of JSON, then the tensors without gaps.
 ///
 ///     u64 N | {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …} | bytes
-enum Safetensors {
+package enum Safetensors {
   /// The reference implementation's limit of the header.
-  static let maxHeaderBytes = 100_000_000
+  package static let maxHeaderBytes = 100_000_000
 
   /// Opens `model.safetensors`, or all shards that `model.safetensors.index.json` names, of a folder.
-  static func open(folder: String) throws -> WeightFiles {
+  package static func open(folder: String) throws -> WeightFiles {
     let single = folder + "/model.safetensors"
     let index = folder + "/model.safetensors.index.json"
     let manager = FileManager.default
@@ -67,7 +67,7 @@ enum Safetensors {
   }
 
   /// Reads and checks the header: every tensor inside the file, no gaps, no overlaps, nothing left over.
-  static func tensors(in weights: MappedWeights, number: Int) throws -> [String: StoredTensor] {
+  package static func tensors(in weights: MappedWeights, number: Int) throws -> [String: StoredTensor] {
     let path = weights.file.path
     let size = weights.file.count
     func malformed(_ problem: String) -> TransformerError { .malformed(path: path, problem: problem) }

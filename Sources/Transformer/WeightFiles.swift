@@ -3,9 +3,9 @@ import LinearAlgebra
 import Memory
 
 /// A mapped file that several tensors share.
-final class MappedWeights: Sendable {
-  let file: MappedFile
-  init(path: String) throws(MemoryError) { file = try MappedFile(path: path) }
+package final class MappedWeights: Sendable {
+  package let file: MappedFile
+  package init(path: String) throws(MemoryError) { file = try MappedFile(path: path) }
 }
 
 /// A tensor as it lies in a weight file; every number has been checked against the size of the file.
@@ -23,11 +23,11 @@ package struct StoredTensor: Sendable, Equatable {
 /// All tensors of a model, in one or several mapped files. Bytes are read from the map straight into matrices.
 package final class WeightFiles: Sendable {
   /// What messages name: the folder or file that was opened.
-  let path: String
+  package let path: String
   private let files: [MappedWeights]
   package let tensors: [String: StoredTensor]
 
-  init(path: String, files: [MappedWeights], tensors: [String: StoredTensor]) {
+  package init(path: String, files: [MappedWeights], tensors: [String: StoredTensor]) {
     (self.path, self.files, self.tensors) = (path, files, tensors)
   }
 
@@ -72,7 +72,7 @@ package final class WeightFiles: Sendable {
   }
 
   /// The tensor as a matrix of its own.
-  func matrix(_ name: String, shape: [Int]) throws -> Matrix {
+  package func matrix(_ name: String, shape: [Int]) throws -> Matrix {
     _ = try tensor(name, shape: shape)
     var matrix = Matrix(uninitialized: shape.dropLast().reduce(1, *), shape.last ?? 1)
     try read(name, shape: shape, into: &matrix)

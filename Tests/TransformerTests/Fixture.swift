@@ -3,7 +3,7 @@ import LinearAlgebra
 import TestSupport
 import Testing
 
-@testable import Transformer
+import Transformer
 
 /// A tiny model and what Hugging Face computes with it; see scripts/fixtures/transformer.py.
 struct Fixture: CustomTestStringConvertible, Sendable {

@@ -4,7 +4,7 @@ import Memory
 import TestSupport
 import Testing
 
-@testable import Transformer
+import Transformer
 
 /// The models beside the project, where a checkout has them. Token ids and the reference losses (transformers, f32)
 /// are in the fixtures.
