@@ -22,9 +22,11 @@ package final class ForwardWorkspace {
   func reserveLayers(workers: Int, rows: Int, nPositions: Int, _ configuration: ModelConfiguration) {
     let shape = configuration.attentionShape(layer: 0)
     let attention = shape.scratchCount(nPositions: nPositions)
-    let fits = layers.first.map { $0.rows >= rows && $0.attention.count >= attention } ?? false
+    let fits =
+      layers.first.map {
+        $0.rows >= rows && $0.attention.count >= attention && $0.configuration == configuration
+      } ?? false
     if fits && layers.count >= workers { return }
-    let rows = max(rows, layers.first?.rows ?? 0)
     layers = (0..<workers).map { _ in LayerScratch(configuration, rows: rows, attention: attention) }
   }
 }
@@ -36,6 +38,7 @@ func reshape(_ matrix: inout Matrix, _ rows: Int, _ columns: Int) {
 
 /// What one thread needs to take `rows` positions through a layer; in its cache, if possible.
 final class LayerScratch {
+  let configuration: ModelConfiguration
   let rows: Int
   /// The normalised input of a block.
   let normalized: Matrix
@@ -48,6 +51,7 @@ final class LayerScratch {
   let attention: Matrix
 
   init(_ configuration: ModelConfiguration, rows: Int, attention count: Int) {
+    self.configuration = configuration
     self.rows = rows
     let shape = configuration.attentionShape(layer: 0)
     normalized = Matrix(uninitialized: rows, configuration.dModel)

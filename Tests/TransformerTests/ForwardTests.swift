@@ -160,10 +160,10 @@ import Transformer
     #expect(relativeError(workspace.residual, try expected.all("blocks.0.hook_resid_mid")) < tolerance)
   }
 
-  @Test func emptyBatchesAndSingleTokensPass() throws {
+  @Test func emptyBatchesAndSingleTokensPassInOneWorkspaceOfAllModels() throws {
+    let workspace = ForwardWorkspace()
     for fixture in Fixture.all {
       let model = try fixture.model()
-      let workspace = ForwardWorkspace()
       try model.forward(
         TokenBatch(ids: [], nSequences: 0, nPositions: 5), hooks: model.configuration.validHooks,
         wantsFinalState: true, workspace: workspace
