@@ -1,3 +1,5 @@
+import Foundation
+
 /// What can go wrong with files and memory. The message says what failed, where, and what to do.
 public enum MemoryError: Error, Equatable, CustomStringConvertible {
   /// A system call returned -1: `call` on `path` with `errno`.
@@ -15,6 +17,21 @@ public enum MemoryError: Error, Equatable, CustomStringConvertible {
     case .format(let path, let what): "\(path): \(what)"
     case .outOfBounds(let path, let offset, let count, let size):
       "\(path): bytes \(offset)..<\(offset &+ count) asked for, the file has \(size); it is cut short or not of this format"
+    }
+  }
+}
+
+extension MemoryError {
+  /// The exit code of a program that stops for this reason (sysexits(3)): 66 input missing, 73 cannot create,
+  /// 65 cut short or of another format, 74 any other input or output error.
+  public var exitCode: Int32 {
+    switch self {
+    case .outOfBounds, .format: 65
+    case .system(let call, _, ENOENT) where call == "open": 66
+    case .system(_, _, EACCES), .system(_, _, EPERM), .system(_, _, EROFS), .system(_, _, ENOTDIR),
+      .system(_, _, ENOENT):
+      73
+    case .system: 74
     }
   }
 }
