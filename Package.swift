@@ -66,6 +66,11 @@ let package = Package(
     .testTarget(
       name: "TransformerTests", dependencies: ["Transformer", "LinearAlgebra", "Memory", "TestSupport"],
       exclude: ["Fixtures"], swiftSettings: language),
+    .testTarget(name: "ActCacheTests", dependencies: ["ActCache", "Memory", "TestSupport"], swiftSettings: language),
+    .testTarget(
+      name: "HarvestTests",
+      dependencies: ["Harvest", "ActCache", "Transformer", "LinearAlgebra", "Memory", "TestSupport"],
+      swiftSettings: language),
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"], swiftSettings: language),
     .testTarget(name: "SAETests", dependencies: ["SAE", "LinearAlgebra", "TestSupport"], swiftSettings: language),
     .testTarget(

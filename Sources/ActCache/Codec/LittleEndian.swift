@@ -1,0 +1,34 @@
+import Memory
+
+/// Integers at any offset of borrowed bytes, least significant byte first.
+extension RawSpan {
+  /// nil past the end.
+  func u32(at offset: Int) -> UInt32? {
+    guard offset >= 0, byteCount >= 4, offset <= byteCount - 4 else { return nil }
+    return UInt32(littleEndian: unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt32.self))
+  }
+
+  /// nil past the end.
+  func u64(at offset: Int) -> UInt64? {
+    guard offset >= 0, byteCount >= 8, offset <= byteCount - 8 else { return nil }
+    return UInt64(littleEndian: unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
+  }
+
+  func u8(at offset: Int) -> UInt8? {
+    guard offset >= 0, offset < byteCount else { return nil }
+    return unsafe unsafeLoad(fromByteOffset: offset, as: UInt8.self)
+  }
+
+  /// A copy of the bytes.
+  func bytes() -> [UInt8] { unsafe withUnsafeBytes { unsafe [UInt8]($0) } }
+}
+
+extension Array where Element == UInt8 {
+  mutating func append(u32 value: UInt32) { for k in 0..<4 { append(UInt8(truncatingIfNeeded: value >> (8 * k))) } }
+  mutating func append(u64 value: UInt64) { for k in 0..<8 { append(UInt8(truncatingIfNeeded: value >> (8 * k))) } }
+
+  /// Lends the bytes as a raw span.
+  func withRawSpan<R, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R {
+    try body(unsafe span.bytes)
+  }
+}

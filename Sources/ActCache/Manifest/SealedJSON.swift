@@ -1,0 +1,67 @@
+import Foundation
+import Memory
+
+/// A JSON file that carries its own digest:
+///
+///     {"<name>":<canonical JSON>,
+///     "sha256":"<hex SHA-256 of the canonical JSON>"}
+///
+/// It is plain JSON for everybody, and no byte of it can change unnoticed.
+enum SealedJSON {
+  static func seal(_ value: some Encodable, name: String) throws -> [UInt8] {
+    let body = try CanonicalJSON.encode(value)
+    return Array("{\"\(name)\":".utf8) + body + Array(",\n\"sha256\":\"\(CanonicalJSON.hexDigest(of: body))\"}\n".utf8)
+  }
+
+  /// Reads the file at `path`. Throws `ActCacheError.damaged` with `remedy`.
+  static func open<T: Decodable>(_ type: T.Type, name: String, path: String, remedy: String) throws -> T {
+    let bytes: [UInt8]
+    do {
+      let file = try FileDescriptor(readingFrom: path)
+      let size = try file.size()
+      guard size <= ShardLimits.maxManifestBytes else {
+        throw ActCacheError.damaged(file: path, what: "\(size) bytes are more than the 1 GiB allowed", remedy: remedy)
+      }
+      bytes = try file.read(at: 0, count: size)
+    } catch let error as MemoryError { throw ActCacheError.file(error) }
+    return try open(type, name: name, bytes: bytes, path: path, remedy: remedy)
+  }
+
+  static func open<T: Decodable>(
+    _ type: T.Type, name: String, bytes: [UInt8], path: String, remedy: String
+  ) throws -> T {
+    let head = Array("{\"\(name)\":".utf8)
+    let seal = Array(",\n\"sha256\":\"".utf8)
+    let tail = Array("\"}\n".utf8)
+    let sealStart = bytes.count - seal.count - 64 - tail.count
+    guard sealStart >= head.count, bytes.starts(with: head), bytes[sealStart...].starts(with: seal),
+      bytes.suffix(tail.count) == tail[...]
+    else {
+      throw ActCacheError.damaged(
+        file: path, what: "the file is cut short or is no \(name) of a cache (\(bytes.count) bytes)", remedy: remedy)
+    }
+    let body = Array(bytes[head.count..<sealStart])
+    let stated = String(decoding: bytes[(sealStart + seal.count)...].prefix(64), as: UTF8.self)
+    guard CanonicalJSON.hexDigest(of: body) == stated else {
+      throw ActCacheError.damaged(
+        file: path,
+        what:
+          "its content has SHA-256 \(CanonicalJSON.hexDigest(of: body).prefix(12)), its last line says \(stated.prefix(12))",
+        remedy: remedy)
+    }
+    do { return try JSONDecoder().decode(type, from: Data(body)) } catch {
+      throw ActCacheError.damaged(
+        file: path, what: "it was written by another version of this program (\(describe(error)))", remedy: remedy)
+    }
+  }
+
+  private static func describe(_ error: any Error) -> String {
+    switch error {
+    case DecodingError.keyNotFound(let key, _): "no member \(key.stringValue)"
+    case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context),
+      DecodingError.dataCorrupted(let context):
+      (context.codingPath.map(\.stringValue) + [context.debugDescription]).joined(separator: ": ")
+    default: "\(error)"
+    }
+  }
+}

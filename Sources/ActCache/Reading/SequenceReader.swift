@@ -1,0 +1,130 @@
+import Memory
+
+/// Tokens and activations of whole sequences, by their number in the cache. Not public: the two readers below decide
+/// which numbers they ask for.
+final class SequenceSource {
+  private let cache: CacheReader
+  private let tokens: TokenStream
+  private let decoder: ZstdDecoder
+  /// The last decoded frame of each hook.
+  private var loaded: [String: (frame: Int, planes: [UInt8])] = [:]
+
+  init(_ cache: CacheReader) throws {
+    self.cache = cache
+    tokens = try TokenStream(cache)
+    decoder = try ZstdDecoder()
+  }
+
+  func tokens(of sequence: Int) throws -> (tokens: [UInt32], length: Int) { try tokens.sequence(sequence) }
+
+  func read(_ sequence: Int, hook name: String, into output: inout MutableSpan<Float>) throws {
+    let hook = try cache.hook(name)
+    let context = cache.manifest.context
+    guard let type = ElementType(rawValue: hook.dtype) else { throw ActCacheError.unsupported("dtype \(hook.dtype)") }
+    precondition(
+      output.count == context * hook.width, "\(output.count) values for a sequence of \(context) × \(hook.width)")
+    let (frame, row) = sequence.quotientAndRemainder(dividingBy: cache.manifest.spec.sequencesPerFrame)
+    let nValues = cache.sequences(ofFrame: frame).count * context * hook.width
+    var planes = loaded.removeValue(forKey: name) ?? (frame: -1, planes: [])
+    if planes.frame != frame {
+      let place = cache.place(ofFrame: frame)
+      planes.planes = [UInt8](repeating: 0, count: nValues * type.byteCount)
+      try cache.shard(place.shard, of: "hooks/" + name).decode(frame: place.frame, with: decoder, into: &planes.planes)
+      planes.frame = frame
+    }
+    let start = row * context * hook.width
+    planes.planes.withRawSpan {
+      BytePlanes.join($0, of: nValues, as: type, start..<(start + context * hook.width), into: &output, at: 0)
+    }
+    loaded[name] = planes
+  }
+}
+
+/// One sequence of a cache.
+public struct CachedSequence: Equatable, Sendable {
+  /// Number in the cache.
+  public let number: Int
+  /// [context] token ids.
+  public let tokens: [UInt32]
+  /// How many positions are text; the rest is padding.
+  public let length: Int
+}
+
+/// The held-out sequences, which evaluation reads. For one thread at a time.
+public final class HeldOutReader {
+  /// Number of held-out sequences.
+  public let count: Int
+  public let context: Int
+  private let numbers: [Int]
+  private let source: SequenceSource
+
+  /// Throws `ActCacheError.missing` if the cache holds nothing out.
+  public init(_ cache: CacheReader) throws {
+    numbers = cache.manifest.heldOut
+    count = numbers.count
+    context = cache.manifest.context
+    guard count > 0 else {
+      throw ActCacheError.missing(
+        "\(cache.path): no sequence is held out; harvest with a held-out fraction above 0 and more than one sequence")
+    }
+    source = try SequenceSource(cache)
+  }
+
+  /// Held-out sequence `ordinal`, 0..<count.
+  public func sequence(_ ordinal: Int) throws -> CachedSequence {
+    let (tokens, length) = try source.tokens(of: numbers[ordinal])
+    return CachedSequence(number: numbers[ordinal], tokens: tokens, length: length)
+  }
+
+  /// Fills `output`, [context, width] row-major, with its activations.
+  public func read(_ ordinal: Int, hook: String, into output: inout MutableSpan<Float>) throws {
+    try source.read(numbers[ordinal], hook: hook, into: &output)
+  }
+}
+
+/// The training sequences: all that are not held out, in an order of their own each epoch. For one thread at a time.
+public final class SequenceReader {
+  /// Number of training sequences.
+  public let count: Int
+  public let context: Int
+  public let seed: UInt64
+  /// Training sequences, ascending.
+  private let numbers: [Int]
+  private let source: SequenceSource
+  private var permutation: (epoch: Int, order: KeyedPermutation)
+
+  public init(_ cache: CacheReader, seed: UInt64) throws {
+    let heldOut = Set(cache.manifest.heldOut)
+    numbers = (0..<cache.manifest.nSequences).filter { !heldOut.contains($0) }
+    count = numbers.count
+    context = cache.manifest.context
+    self.seed = seed
+    guard count > 0 else { throw ActCacheError.missing("\(cache.path): every sequence is held out") }
+    source = try SequenceSource(cache)
+    permutation = (0, SequenceReader.order(count, seed, epoch: 0))
+  }
+
+  private static func order(_ count: Int, _ seed: UInt64, epoch: Int) -> KeyedPermutation {
+    KeyedPermutation(count: count, key: Key(seed).mixing(.sequences).mixing(UInt64(epoch)).value)
+  }
+
+  /// Number in the cache of the sequence at place `index` of the endless order: epoch `index / count`.
+  private func number(_ index: Int) -> Int {
+    precondition(index >= 0, "sequence \(index)")
+    let (epoch, place) = index.quotientAndRemainder(dividingBy: count)
+    if permutation.epoch != epoch { permutation = (epoch, SequenceReader.order(count, seed, epoch: epoch)) }
+    return numbers[permutation.order[place]]
+  }
+
+  /// The sequence at place `index` of the order.
+  public func sequence(_ index: Int) throws -> CachedSequence {
+    let number = number(index)
+    let (tokens, length) = try source.tokens(of: number)
+    return CachedSequence(number: number, tokens: tokens, length: length)
+  }
+
+  /// Fills `output`, [context, width] row-major, with its activations.
+  public func read(_ index: Int, hook: String, into output: inout MutableSpan<Float>) throws {
+    try source.read(number(index), hook: hook, into: &output)
+  }
+}

@@ -1,0 +1,42 @@
+import Memory
+
+/// Reads the token stream frame by frame, remembering the last frame.
+final class TokenStream {
+  private let cache: CacheReader
+  private let decoder: ZstdDecoder
+  private var content: [UInt8] = []
+  private var loaded: (shard: Int, frame: Int)?
+
+  init(_ cache: CacheReader) throws {
+    self.cache = cache
+    decoder = try ZstdDecoder()
+  }
+
+  /// Token ids of one sequence, `context` of them, and how many are text.
+  func sequence(_ index: Int) throws -> (tokens: [UInt32], length: Int) {
+    let spec = cache.manifest.spec
+    let context = cache.manifest.context
+    let (shard, inShard) = index.quotientAndRemainder(dividingBy: spec.sequencesPerShard)
+    let (frame, row) = inShard.quotientAndRemainder(dividingBy: spec.tokenSequencesPerFrame)
+    let reader = try cache.shard(shard, of: "tokens")
+    if loaded?.shard != shard || loaded?.frame != frame {
+      let count = reader.header.contentBytes(ofFrame: frame)
+      if content.count < count { content = [UInt8](repeating: 0, count: count) }
+      loaded = nil
+      try reader.decode(frame: frame, with: decoder, into: &content)
+      loaded = (shard, frame)
+    }
+    let n = reader.header.sequences(inFrame: frame)
+    return content.withRawSpan { bytes in
+      let wide = reader.header.bytesPerValue == 4
+      let tokens = (0..<context).map { position -> UInt32 in
+        let i = row * context + position
+        if wide { return bytes.u32(at: 4 * i) ?? 0 }
+        return UInt32(bytes.u8(at: 2 * i) ?? 0) | UInt32(bytes.u8(at: 2 * i + 1) ?? 0) << 8
+      }
+      guard reader.header.hasLengths else { return (tokens, context) }
+      let lengths = n * context * reader.header.bytesPerValue
+      return (tokens, min(context, Int(bytes.u32(at: lengths + 4 * row) ?? 0)))
+    }
+  }
+}

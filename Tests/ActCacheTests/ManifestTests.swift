@@ -1,0 +1,181 @@
+import Foundation
+import Memory
+import TestSupport
+import Testing
+
+@testable import ActCache
+
+struct ManifestTests {
+  @Test func theManifestIsTheSameWhenItIsMadeAnewFromTheReceipts() throws {
+    let folder = try TemporaryFolder()
+    try SmallCache().write(20, to: folder.path)
+    let written = try CacheReader(path: folder.path).manifest
+    let file = try bytes(of: folder.path + "/manifest.json")
+    try FileManager.default.removeItem(atPath: folder.path + "/manifest.json")
+    #expect(try CacheReader(path: folder.path).manifest == written)
+    #expect(try SealedJSON.seal(written, name: "manifest") == file)
+    #expect(written.nSequences == 20 && written.isComplete && written.shards.count == 4)
+    #expect(written.heldOut.count == 3 && written.context == 4 && written.nTextTokens == 80)
+  }
+
+  @Test func everyFlippedByteAndTruncationOfReceiptAndManifestIsDetected() throws {
+    let folder = try TemporaryFolder()
+    try SmallCache(hooks: [HookSpec(name: "h", width: 1, dtype: "f32")]).write(6, to: folder.path)
+    for (name, path) in [("manifest", "/manifest.json"), ("receipt", "/receipts/000000000-000000006.json")] {
+      let whole = try bytes(of: folder.path + path)
+      func open(_ bytes: [UInt8]) throws {
+        _ = try SealedJSON.open(CanonicalJSONProbe.self, name: name, bytes: bytes, path: path, remedy: "")
+      }
+      try open(whole)
+      for i in whole.indices {
+        var flipped = whole
+        flipped[i] ^= 1 << UInt8(i % 8)
+        #expect(throws: ActCacheError.self, "\(name) byte \(i)") { try open(flipped) }
+        #expect(throws: ActCacheError.self, "\(name) cut at \(i)") { try open(Array(whole.prefix(i))) }
+      }
+    }
+  }
+
+  /// Decodes from anything: only the seal is tested.
+  private struct CanonicalJSONProbe: Decodable {}
+
+  @Test func aDamagedManifestNamesItsRemedy() throws {
+    let folder = try TemporaryFolder()
+    try SmallCache().write(6, to: folder.path)
+    let path = folder.path + "/manifest.json"
+    try overwrite(path, Array(try bytes(of: path).dropLast(5)))
+    let error = #expect(throws: ActCacheError.self) { try CacheReader(path: folder.path) }
+    #expect(
+      error?.description.hasSuffix("; remove it; it is made anew from the receipts") == true
+        && error?.description.hasPrefix("\(path): the file is cut short or is no manifest of a cache (") == true)
+    #expect(error?.exitCode == 65)
+  }
+
+  @Test func statisticsAreThoseOfAllTextTokens() throws {
+    for pack in ["concatenate", "none"] {
+      let folder = try TemporaryFolder()
+      let cache = SmallCache(pack: pack, perShard: 4)
+      try cache.write(11, to: folder.path)
+      let hook = try CacheReader(path: folder.path).hook("blocks.0.hook_resid_post")
+      var rows: [[Double]] = []
+      for s in 0..<11 {
+        for p in 0..<cache.length(s) { rows.append((0..<5).map { Double(cache.value(s, p, $0, hook: 0)) }) }
+      }
+      let n = Double(rows.count)
+      let values = rows.flatMap { $0 }
+      let mean = values.reduce(0, +) / (n * 5)
+      let norms = rows.map { $0.map { $0 * $0 }.reduce(0, +) }.sorted()
+      let statistics = hook.statistics
+      #expect(statistics.nTokens == rows.count && statistics.nNonFinite == 0)
+      #expect(abs(statistics.mean - mean) < 1e-9)
+      #expect(abs(statistics.meanNorm - norms.map { $0.squareRoot() }.reduce(0, +) / n) < 1e-9)
+      #expect(abs(statistics.maxNorm - norms[norms.count - 1].squareRoot()) < 1e-9)
+      #expect(statistics.maxAbs == values.map { abs($0) }.max())
+      for c in 0..<5 {
+        let m = rows.map { $0[c] }.reduce(0, +) / n
+        let v = rows.map { ($0[c] - m) * ($0[c] - m) }.reduce(0, +) / n
+        #expect(abs(statistics.channelMean[c] - m) < 1e-9 && abs(statistics.channelVariance[c] - v) < 1e-6)
+      }
+      // The histogram's bins are 0.8 % wide; between the two middle tokens anything is a median.
+      let low = norms[(norms.count - 1) / 2 - 1] * 0.99
+      let high = norms[norms.count / 2 + 1] * 1.01
+      #expect((low...high).contains(statistics.medianSquaredNorm))
+      #expect(abs(hook.scale * hook.scale * statistics.medianSquaredNorm - 5) < 1e-9)
+    }
+  }
+
+  @Test func aFewHugeTokensDoNotDecideTheScale() {
+    var statistics = StreamStatistics(width: 4)
+    let typical = [Float](repeating: 2, count: 4 * 99)
+    _ = statistics.add(typical.span, from: 0, nRows: 99)
+    _ = statistics.add(([5000, 0, 0, 0] as [Float]).span, from: 0, nRows: 1)
+    let summary = statistics.summary()
+    #expect(abs(summary.scale - 0.5) < 0.005)
+    #expect(summary.nOutliers == 1 && summary.maxNorm == 5000)
+  }
+
+  @Test func anotherModelIsRefusedWithBothIdentities() throws {
+    let folder = try TemporaryFolder()
+    let cache = SmallCache()
+    try cache.write(6, to: folder.path)
+    var other = cache
+    other.weights = String(repeating: "b", count: 64)
+    other.hooks = [HookSpec(name: "blocks.0.hook_resid_post", width: 5, dtype: "f32")]
+    let error = #expect(throws: ActCacheError.self) { try CacheWriter(path: folder.path, spec: other.spec) }
+    let keys = try [cache, other].map { try $0.spec.identity.baseKey().prefix(12) }
+    #expect(
+      error?.description
+        == "\(folder.path): this cache was made by \(keys[0]), the command asks for \(keys[1]); it has weights: "
+        + "\(cache.weights), not \(other.weights); hooks: blocks.0.hook_resid_post 5 bf16, not "
+        + "blocks.0.hook_resid_post 5 f32. Choose another --out, or repeat the command that made this cache")
+    #expect(error?.exitCode == 65)
+  }
+
+  @Test func gapsAndUnfinishedCachesAreNamed() throws {
+    let folder = try TemporaryFolder()
+    try SmallCache().write(20, to: folder.path, shards: [0, 2])
+    #expect(
+      throws: ActCacheError.missing(
+        "\(folder.path): the receipts go from sequence 6 to 12; run the same harvest command (or the missing workers) "
+          + "again")
+    ) { try CacheReader(path: folder.path) }
+    try SmallCache().write(20, to: folder.path, shards: [1])
+    #expect(
+      throws: ActCacheError.missing(
+        "\(folder.path): only sequences 0..<18 are there, harvesting is not finished; run the same harvest command "
+          + "again to finish it")
+    ) { try CacheReader(path: folder.path) }
+    #expect(try CacheReader(path: folder.path, allowIncomplete: true).manifest.nSequences == 18)
+    #expect(throws: ActCacheError.self) { try CacheReader(path: folder.path + "/nowhere") }
+  }
+
+  @Test func aShardOfTheWrongSizeOrPlaceIsRefused() throws {
+    let folder = try TemporaryFolder()
+    try SmallCache().write(12, to: folder.path)
+    let stream = folder.path + "/hooks/blocks.0.hook_resid_post/"
+    let first = try bytes(of: stream + "000000000-000000006.zst")
+    let second = try bytes(of: stream + "000000006-000000012.zst")
+    try overwrite(stream + "000000000-000000006.zst", first + [0])
+    let error = #expect(throws: ActCacheError.self) { try CacheReader(path: folder.path) }
+    #expect(error?.description.contains("its receipt says \(first.count)") == true)
+    // A whole, valid shard of the same stream in another's place, of the same size as it happens.
+    if first.count == second.count {
+      try overwrite(stream + "000000000-000000006.zst", second)
+      let cache = try CacheReader(path: folder.path)
+      #expect(throws: ActCacheError.self) { try cache.shard(0, of: "hooks/blocks.0.hook_resid_post") }
+    }
+  }
+
+  @Test(arguments: [(0, 0), (1, 0), (2, 1), (10, 5), (100, 50), (200, 64), (3200, 64), (10_000, 200)])
+  func twoPercentAtLeast64AtMostHalfIsHeldOut(n: Int, expected: Int) {
+    let heldOut = HeldOutRule().sequences(of: n)
+    #expect(heldOut.count == expected)
+    #expect(Set(heldOut).count == expected && heldOut == heldOut.sorted() && heldOut.allSatisfy { $0 >= 0 && $0 < n })
+    #expect(HeldOutRule(fraction: 0).sequences(of: n) == [])
+  }
+
+  @Test func valuesThatCannotBeStoredAreErrorsThatNameTheirPlace() throws {
+    let folder = try TemporaryFolder()
+    for (type, value, expected) in [
+      ("f16", Float(70_000), "is 70000.0, too large for f16; harvest with --dtype bf16 or f32"),
+      ("bf16", .nan, "is not finite; check the model's weights, or leave this hook out"),
+      ("f32", .infinity, "is not finite; check the model's weights, or leave this hook out"),
+    ] {
+      let cache = SmallCache(hooks: [HookSpec(name: "h", width: 5, dtype: type)])
+      let good = cache.block(0..<2)
+      var values = good.activations[0]
+      values[5 * 6 + 3] = value
+      let block = SequenceBlock(first: 0, tokens: good.tokens, lengths: good.lengths, activations: [values])
+      let writer = try CacheWriter(path: folder.path + "/" + type, spec: cache.spec).begin(0..<2)
+      #expect(
+        throws: ActCacheError.unrepresentable("h: the activation of sequence 1, position 2, channel 3 \(expected)")
+      ) { try writer.append(block) }
+    }
+  }
+
+  @Test func unknownDtypesCodecsAndPoliciesNameWhatThereIs() {
+    #expect(throws: ActCacheError.unsupported("dtype fix:8: this version stores bf16, f16, f32")) {
+      try SmallCache(hooks: [HookSpec(name: "h", width: 5, dtype: "fix:8")]).spec
+    }
+  }
+}

@@ -1,0 +1,141 @@
+import Foundation
+import Memory
+import TestSupport
+import Testing
+
+@testable import ActCache
+
+struct ShardTests {
+  /// Opens the shard and decodes every frame.
+  private func readAll(_ path: String, bytes: Int? = nil) throws -> [UInt8] {
+    let reader = try ShardReader(path: path, bytes: bytes)
+    let decoder = try ZstdDecoder()
+    var all: [UInt8] = []
+    for frame in 0..<reader.header.nFrames {
+      var content = [UInt8](repeating: 0, count: reader.header.contentBytes(ofFrame: frame))
+      try reader.decode(frame: frame, with: decoder, into: &content)
+      all += content
+    }
+    return all
+  }
+
+  private func shard(_ folder: String, type: String = "bf16") throws -> String {
+    let cache = SmallCache(hooks: [HookSpec(name: "h", width: 5, dtype: type)])
+    try cache.write(6, to: folder)
+    return folder + "/hooks/h/000000000-000000006.zst"
+  }
+
+  @Test func everyTruncationIsDetected() throws {
+    let folder = try TemporaryFolder()
+    let path = try shard(folder.path)
+    let whole = try bytes(of: path)
+    for count in 0..<whole.count {
+      try overwrite(path, Array(whole.prefix(count)))
+      #expect(throws: ActCacheError.self, "\(count) of \(whole.count) bytes") { try readAll(path) }
+    }
+    try overwrite(path, whole + [0])
+    #expect(throws: ActCacheError.self) { try readAll(path) }
+  }
+
+  @Test func everyFlippedByteIsDetected() throws {
+    let folder = try TemporaryFolder()
+    let path = try shard(folder.path)
+    let whole = try bytes(of: path)
+    for i in whole.indices {
+      var flipped = whole
+      flipped[i] ^= 1 << UInt8(i % 8)
+      try overwrite(path, flipped)
+      #expect(throws: ActCacheError.self, "byte \(i) of \(whole.count)") { try readAll(path) }
+    }
+  }
+
+  @Test func swappedFramesAreDetected() throws {
+    let folder = try TemporaryFolder()
+    // Constant activations: all frames have the same size and nothing but their place differs.
+    let cache = SmallCache()
+    let spec = try cache.spec
+    let writer = try CacheWriter(path: folder.path, spec: spec).begin(0..<6)
+    for first in [0, 2, 4] {
+      let block = SequenceBlock(
+        first: first, tokens: [UInt32](repeating: 2, count: 8), lengths: [4, 4],
+        activations: [[Float](repeating: Float(first + 1), count: 2 * 4 * 5)])
+      try writer.append(block)
+    }
+    let chain = TokenChain(baseKey: "k")
+    _ = try writer.commit(isLast: true, chain: (chain, chain), corpora: [], counts: CorpusCounts())
+    let path = folder.path + "/hooks/blocks.0.hook_resid_post/000000000-000000006.zst"
+    var all = try bytes(of: path)
+    let sizes = try #require(
+      all.withRawSpan { bytes -> [Int]? in
+        let table = bytes.byteCount - 9 - 5 * 12
+        return (0..<5).compactMap { bytes.u32(at: table + 12 * $0).map(Int.init) }
+      })
+    try #require(sizes[1] == sizes[2])
+    let (a, b) = (sizes[0], sizes[0] + sizes[1])
+    for i in 0..<sizes[1] { all.swapAt(a + i, b + i) }
+    // The checksums in the seek table go along, as a careful forger's would.
+    let table = all.count - 9 - 5 * 12
+    for i in 0..<12 { all.swapAt(table + 12 + i, table + 24 + i) }
+    try overwrite(path, all)
+    #expect(throws: ActCacheError.self) { try readAll(path) }
+  }
+
+  @Test func messagesNameTheFileTheFaultAndTheRemedy() throws {
+    let folder = try TemporaryFolder()
+    let path = try shard(folder.path)
+    let whole = try bytes(of: path)
+    let remedy = "remove it and run the same harvest command again to write it anew"
+    func message(_ bytes: [UInt8], size: Int? = nil) throws -> String {
+      try overwrite(path, bytes)
+      do { _ = try readAll(path, bytes: size) } catch { return "\(error)" }
+      return ""
+    }
+    #expect(
+      try message(Array(whole.dropLast()), size: whole.count)
+        == "\(path): the file has \(whole.count - 1) bytes, its receipt says \(whole.count); \(remedy)")
+    #expect(
+      try message(Array(whole.dropLast()))
+        == "\(path): the file does not end as a seekable zstd file; it is cut short or not a shard; \(remedy)")
+    var flipped = whole
+    flipped[100] ^= 1
+    #expect(
+      try message(flipped)
+        == "\(path): header, index and seek table do not have the SHA-256 that the index states; \(remedy)")
+    flipped = whole
+    flipped[4096] ^= 1
+    #expect(try message(flipped) == "\(path): frame 0 does not state a content of 80 bytes; \(remedy)")
+    flipped = whole
+    flipped[4110] ^= 1
+    #expect(try message(flipped).hasPrefix("\(path): frame 0 (bytes 4096..<"))
+    try FileManager.default.removeItem(atPath: path)
+    #expect(throws: ActCacheError.damaged(file: path, what: "the file is gone", remedy: remedy)) { try readAll(path) }
+  }
+
+  @Test(.enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/zstd")), arguments: ["bf16", "f16", "f32"])
+  func theZstdToolTestsAndDecodesShards(type: String) throws {
+    let folder = try TemporaryFolder()
+    let path = try shard(folder.path, type: type)
+    for (arguments, expected) in [(["-q", "-t", path], [UInt8]()), (["-q", "-dc", path], try readAll(path))] {
+      let process = Process()
+      let output = Pipe()
+      process.executableURL = URL(fileURLWithPath: "/usr/bin/zstd")
+      process.arguments = arguments
+      process.standardOutput = output
+      try process.run()
+      let decoded = [UInt8](output.fileHandleForReading.readDataToEndOfFile())
+      process.waitUntilExit()
+      #expect(process.terminationStatus == 0)
+      #expect(decoded == expected)
+    }
+  }
+
+  @Test func aWriterThatIsGivenUpLeavesNothing() throws {
+    let folder = try TemporaryFolder()
+    let cache = SmallCache()
+    var writer: ShardSetWriter? = try CacheWriter(path: folder.path, spec: cache.spec).begin(0..<6)
+    try writer?.append(cache.block(0..<2))
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/tokens").count == 1)
+    writer = nil
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/tokens") == [])
+  }
+}

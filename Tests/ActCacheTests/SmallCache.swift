@@ -1,0 +1,104 @@
+import Foundation
+import Memory
+import TestSupport
+
+@testable import ActCache
+
+/// Caches of known content for the tests.
+struct SmallCache {
+  var context = 4
+  var hooks = [HookSpec(name: "blocks.0.hook_resid_post", width: 5, dtype: "bf16")]
+  var nVocabulary = 100
+  var pack = "concatenate"
+  var bos: Int? = 1
+  var perShard = 6
+  var perFrame = 2
+  var heldOut = HeldOutRule(fraction: 0.02, minimum: 3, seed: 7)
+  var weights = String(repeating: "a", count: 64)
+
+  var spec: CacheSpec {
+    get throws {
+      let identity = CacheIdentity(
+        weights: weights, modelConfiguration: "c", tokenizer: "t",
+        tokens: TokenSpec(
+          context: context, pack: pack, bos: bos, separator: nil, padding: 0, documentSeparator: "<|endoftext|>",
+          textField: "text"), numerics: "f32 test")
+      // The sizes of frames and shards follow from 64 KiB in real caches; tests set them through the file form.
+      let made = try CacheSpec(
+        identity: identity, hooks: hooks, nVocabulary: nVocabulary, tokensPerShard: 1, heldOut: heldOut)
+      guard case .object(var members) = try CanonicalJSON(parsing: CanonicalJSON.encode(made)) else { return made }
+      members["sequencesPerShard"] = .integer(perShard)
+      members["sequencesPerFrame"] = .integer(perFrame)
+      members["tokenSequencesPerFrame"] = .integer(perFrame + 1)
+      let spec = try JSONDecoder().decode(CacheSpec.self, from: Data(CanonicalJSON.object(members).bytes))
+      try spec.validate()
+      return spec
+    }
+  }
+
+  /// The token at a place: 1 (BOS) first in every sequence.
+  func token(_ sequence: Int, _ position: Int) -> UInt32 {
+    position == 0 && bos != nil ? 1 : UInt32((sequence * 7 + position * 3) % (nVocabulary - 2) + 2)
+  }
+
+  func length(_ sequence: Int) -> Int { pack == "none" ? 1 + sequence % context : context }
+
+  /// A number that every stored type holds exactly and that names its place.
+  func value(_ sequence: Int, _ position: Int, _ channel: Int, hook: Int) -> Float {
+    if position >= length(sequence) { return 0 }
+    return Float((sequence * 31 + position * 5 + channel * 3 + hook) % 127 - 63)
+  }
+
+  func block(_ range: Range<Int>) -> SequenceBlock {
+    SequenceBlock(
+      first: range.lowerBound,
+      tokens: range.flatMap { s in (0..<context).map { token(s, $0) } },
+      lengths: range.map { UInt32(length($0)) },
+      activations: hooks.enumerated().map { h, hook in
+        range.flatMap { s in (0..<context).flatMap { p in (0..<hook.width).map { value(s, p, $0, hook: h) } } }
+      })
+  }
+
+  /// Writes `n` sequences to `path`, `blockFrames` frames at a time.
+  @discardableResult
+  func write(_ n: Int, to path: String, blockFrames: Int = 1, shards: [Int]? = nil) throws -> [Receipt] {
+    let spec = try spec
+    let writer = try CacheWriter(path: path, spec: spec)
+    var chain = TokenChain(baseKey: try spec.identity.baseKey())
+    var receipts: [Receipt] = []
+    for (i, first) in stride(from: 0, to: n, by: perShard).enumerated() {
+      let range = first..<min(n, first + perShard)
+      let before = chain
+      let whole = block(range)
+      chain.append(tokens: whole.tokens, lengths: spec.hasLengths ? whole.lengths : [])
+      if let shards, !shards.contains(i) { continue }
+      let shard = try writer.begin(range)
+      for start in stride(from: range.lowerBound, to: range.upperBound, by: perFrame * blockFrames) {
+        try shard.append(block(start..<min(range.upperBound, start + perFrame * blockFrames)))
+      }
+      receipts.append(
+        try shard.commit(
+          isLast: range.upperBound == n, chain: (before, chain), corpora: ["text.txt"], counts: CorpusCounts()))
+    }
+    if shards == nil { try writer.writeManifest() }
+    return receipts
+  }
+}
+
+func bytes(of path: String) throws -> [UInt8] { [UInt8](try Data(contentsOf: URL(fileURLWithPath: path))) }
+
+func overwrite(_ path: String, _ bytes: [UInt8]) throws {
+  try Data(bytes).write(to: URL(fileURLWithPath: path))
+}
+
+/// All files under `folder` but temporaries and locks, with their bytes.
+func tree(_ folder: String) throws -> [String: [UInt8]] {
+  var files: [String: [UInt8]] = [:]
+  for path in try FileManager.default.subpathsOfDirectory(atPath: folder)
+  where !path.split(separator: "/").contains(where: { $0.hasPrefix(".") }) {
+    var isFolder: ObjCBool = false
+    _ = FileManager.default.fileExists(atPath: folder + "/" + path, isDirectory: &isFolder)
+    if !isFolder.boolValue { files[path] = try bytes(of: folder + "/" + path) }
+  }
+  return files
+}
