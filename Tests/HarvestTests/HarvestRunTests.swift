@@ -1,0 +1,333 @@
+import ActCache
+import Foundation
+import Memory
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import Harvest
+
+struct HarvestRunTests {
+  /// A corpus, a configuration for it, and places for caches.
+  private struct Case {
+    let folder: TemporaryFolder
+    var configuration = HarvestConfiguration()
+
+    init(nStories: Int = 30, seed: UInt64 = 1) throws {
+      folder = try TemporaryFolder()
+      try write(stories(nStories, seed: seed).joined(separator: "<|endoftext|>"), to: folder.path + "/text.txt")
+      configuration.model = "fake"
+      configuration.corpora = [folder.path + "/text.txt"]
+      configuration.hooks = ["wide", "narrow"]
+      configuration.context = 16
+      configuration.out = folder.path + "/cache"
+      // With frames of 4 KiB, 6 sequences of 16 × 24 bf16 make one, 24 a shard.
+      configuration.shardTokens = 6 * 16 * 4
+      configuration.batchTokens = 6 * 16
+    }
+
+    func run(
+      _ model: FakeModel = FakeModel(), tokenizer: ByteTokenizer = ByteTokenizer(),
+      interrupt: InterruptFlag = InterruptFlag(), progress: @escaping @Sendable (HarvestProgress) -> Void = { _ in }
+    ) throws -> HarvestRun.Outcome {
+      try HarvestRun(configuration, source: model, tokenizer: tokenizer, minFrameBytes: 4096).run(
+        interrupt: interrupt, progress: progress)
+    }
+  }
+
+  @Test(arguments: ["concatenate", "none"])
+  func theCacheHoldsTheModelsActivationsAtTheTextsTokens(pack: String) throws {
+    var test = try Case()
+    test.configuration.pack = pack
+    let outcome = try test.run()
+    guard case .finished(let summary) = outcome else {
+      Issue.record("\(outcome)")
+      return
+    }
+    let cache = try CacheReader(path: test.configuration.out)
+    #expect(cache.manifest.nSequences == summary.nSequences && summary.nNewShards == cache.manifest.shards.count)
+    #expect(cache.manifest.shards.count >= 2)
+    let heldOut = try HeldOutReader(cache)
+    let training = try SequenceReader(cache, seed: 0)
+    #expect(heldOut.count + training.count == summary.nSequences)
+    // The text, read again independently.
+    var expected: [Int: [UInt32]] = [:]
+    for story in stories(30) {
+      let ids = story.utf8.map { UInt32($0) }
+      if pack == "none" {
+        expected[expected.count] = Array(([256] + ids).prefix(16))
+      }
+    }
+    for i in stride(from: 0, to: heldOut.count, by: 7) {
+      let sequence = try heldOut.sequence(i)
+      if pack == "none" { #expect(Array(sequence.tokens.prefix(sequence.length)) == expected[sequence.number]) }
+      for hook in test.configuration.hooks {
+        let width = try #require(FakeModel.widths[hook])
+        var values = [Float](repeating: .nan, count: 16 * width)
+        var output = values.mutableSpan
+        try heldOut.read(i, hook: hook, into: &output)
+        for p in 0..<16 {
+          for c in [0, 1, width - 1] {
+            let value =
+              p < sequence.length
+              ? FakeModel.value(token: sequence.tokens[p], position: p, channel: c, hook: hook) : 0
+            #expect(values[p * width + c] == floatFromBF16(bf16Bits(value)))
+          }
+        }
+      }
+    }
+    #expect(cache.manifest.corpus.counts.documents == 30)
+    #expect(cache.manifest.corpus.names == ["text.txt"])
+  }
+
+  @Test func aSecondRunDoesNothingAndSaysSo() throws {
+    let test = try Case()
+    _ = try test.run()
+    let before = try tree(test.configuration.out)
+    let model = FakeModel()
+    guard case .alreadyComplete(let summary) = try test.run(model) else {
+      Issue.record("not complete")
+      return
+    }
+    #expect(model.nPasses == 0 && summary.nNewShards == 0)
+    #expect(try tree(test.configuration.out) == before)
+  }
+
+  @Test func anInterruptedRunContinuesToTheSameBytes() throws {
+    var test = try Case()
+    _ = try test.run()
+    let whole = try tree(test.configuration.out)
+    let counting = FakeModel()
+    test.configuration.out = test.folder.path + "/counting"
+    _ = try test.run(counting)
+    #if DEBUG
+      var generator = SeededGenerator(seed: 4)
+      let stops = [0, 3, 4, counting.nPasses - 1, Int.random(in: 5..<counting.nPasses - 1, using: &generator)]
+    #else
+      let stops = Array(0..<counting.nPasses)
+    #endif
+    for stop in stops {
+      test.configuration.out = test.folder.path + "/cache-\(stop)"
+      let model = FakeModel()
+      let interrupt = InterruptFlag()
+      model.beforePass = { if $0 == stop { interrupt.raise() } }
+      guard case .interrupted(let summary) = try test.run(model, interrupt: interrupt) else {
+        #expect(stop == counting.nPasses - 1)
+        #expect(try tree(test.configuration.out) == whole)
+        continue
+      }
+      // At most the shard in hand is lost; four passes make one, and the pass that is running ends.
+      #expect(summary.nNewShards >= stop / 4 - 1 && summary.nNewShards <= stop / 4 + 1)
+      guard case .finished(let rest) = try test.run() else {
+        Issue.record("stopped before pass \(stop), not finished by the second run")
+        return
+      }
+      // A shard has four files: tokens, two hooks, receipt.
+      #expect(rest.nNewShards + summary.nNewShards == whole.count / 4)
+      #expect(try tree(test.configuration.out) == whole, "stopped before pass \(stop)")
+    }
+  }
+
+  @Test func aFailingModelLeavesWhatWasCommitted() throws {
+    struct Broken: Error {}
+    let test = try Case()
+    let model = FakeModel()
+    model.beforePass = { if $0 == 9 { throw Broken() } }
+    #expect(throws: Broken.self) { try test.run(model) }
+    guard case .finished = try test.run() else {
+      Issue.record("not finished")
+      return
+    }
+    let names = try FileManager.default.contentsOfDirectory(atPath: test.configuration.out + "/tokens")
+    #expect(names.allSatisfy { !$0.hasPrefix(".") })
+  }
+
+  @Test func activationsThatAreNotFiniteStopTheRun() throws {
+    let test = try Case()
+    let model = FakeModel()
+    model.badPass = 5
+    let error = #expect(throws: ActCacheError.self) { try test.run(model) }
+    #expect(
+      error?.description.hasSuffix(
+        "position 3, channel 2 is not finite; check the model's weights, or leave this hook out")
+        == true)
+    #expect(error?.exitCode == 65)
+  }
+
+  @Test func workersShareTheShardsAndGiveTheSameBytes() throws {
+    var test = try Case()
+    _ = try test.run()
+    let whole = try tree(test.configuration.out)
+    test.configuration.out = test.folder.path + "/shared"
+    for worker in [2, 0, 1] {
+      test.configuration.worker = "\(worker)/3"
+      let outcome = try test.run()
+      if worker == 1 {
+        guard case .finished = outcome else {
+          Issue.record("\(outcome)")
+          return
+        }
+      } else {
+        guard case .workerDone = outcome else {
+          Issue.record("\(outcome)")
+          return
+        }
+      }
+    }
+    #expect(try tree(test.configuration.out) == whole)
+  }
+
+  @Test func damagedFilesAreWrittenAnew() throws {
+    let test = try Case()
+    _ = try test.run()
+    let whole = try tree(test.configuration.out)
+    let shards = whole.keys.filter { $0.hasPrefix("hooks/wide/") }.sorted()
+    let receipts = whole.keys.filter { $0.hasPrefix("receipts/") }.sorted()
+    try Data().write(to: URL(fileURLWithPath: test.configuration.out + "/" + shards[0]))
+    try FileManager.default.removeItem(atPath: test.configuration.out + "/" + shards[2])
+    try Data("{}".utf8).write(to: URL(fileURLWithPath: test.configuration.out + "/" + receipts[1]))
+    guard case .finished(let summary) = try test.run() else {
+      Issue.record("not finished")
+      return
+    }
+    #expect(summary.nNewShards == 3 && summary.repaired == Array(receipts[0...2]))
+    #expect(try tree(test.configuration.out) == whole)
+  }
+
+  @Test func anotherModelTextOrSettingIsRefused() throws {
+    let test = try Case()
+    _ = try test.run()
+    let before = try tree(test.configuration.out)
+    let out = test.configuration.out
+
+    let model = FakeModel()
+    model.weightsDigest = "others"
+    var error: (any Error)? = #expect(throws: ActCacheError.self) { try test.run(model) }
+    #expect("\(error.map { "\($0)" } ?? "")".contains("it has weights: weights, not others. Choose another --out"))
+
+    var tokenizer = ByteTokenizer()
+    tokenizer.digest = "another"
+    #expect(throws: ActCacheError.self) { try test.run(tokenizer: tokenizer) }
+
+    for change: (inout HarvestConfiguration) -> Void in [
+      { $0.context = 32 }, { $0.dtype = "f32" }, { $0.hooks = ["wide"] }, { $0.bos = false }, { $0.pack = "none" },
+      { $0.codec = "zstd:3" }, { $0.seed = 1 }, { $0.heldOutFraction = 0.1 }, { $0.separator = "#" },
+      { $0.shardTokens = 1 },
+    ] {
+      var other = test
+      change(&other.configuration)
+      #expect(throws: ActCacheError.self, "\(other.configuration)") { try other.run() }
+    }
+
+    var other = test
+    try write(stories(30, seed: 2).joined(separator: "<|endoftext|>"), to: test.folder.path + "/other.txt")
+    other.configuration.corpora = [test.folder.path + "/other.txt"]
+    error = #expect(throws: HarvestError.self) { try other.run() }
+    #expect(
+      "\(error.map { "\($0)" } ?? "")".hasPrefix("\(out): sequences 0..<24 were made from another text (token chain "))
+    other = test
+    other.configuration.tokens = 16 * 50
+    error = #expect(throws: HarvestError.self) { try other.run() }
+    #expect((error as? HarvestError)?.exitCode == 65)
+    #expect(try tree(out) == before)
+  }
+
+  @Test func tokensLimitsTheWork() throws {
+    var test = try Case()
+    test.configuration.tokens = 16 * 70 + 5
+    guard case .finished(let summary) = try test.run() else {
+      Issue.record("not finished")
+      return
+    }
+    #expect(summary.nSequences == 70 && summary.nTokens == 1120)
+    #expect(try CacheReader(path: test.configuration.out).manifest.nSequences == 70)
+    #expect(throws: HarvestError.self) {
+      var more = test
+      more.configuration.tokens = nil
+      return try more.run()
+    }
+  }
+
+  @Test func tokenFilesAndOtherFormsOfTheSameTextGiveTheSameCache() throws {
+    var test = try Case()
+    _ = try test.run()
+    let whole = try tree(test.configuration.out).filter { !$0.key.hasPrefix("receipts") && $0.key != "manifest.json" }
+    var ids: [UInt8] = []
+    var lines = ""
+    for story in stories(30) {
+      for byte in story.utf8 { ids += [byte, 0] }
+      ids += [1, 1]  // 257, EOS
+      lines += "{\"text\":\"\(story.replacingOccurrences(of: "\n", with: "\\n"))\"}\n"
+    }
+    try Data(ids).write(to: URL(fileURLWithPath: test.folder.path + "/a.bin"))
+    try write(lines, to: test.folder.path + "/a.jsonl")
+    for name in ["a.bin", "a.jsonl"] {
+      test.configuration.corpora = [test.folder.path + "/" + name]
+      test.configuration.out = test.folder.path + "/" + name + ".cache"
+      _ = try test.run()
+      let files = try tree(test.configuration.out).filter { !$0.key.hasPrefix("receipts") && $0.key != "manifest.json" }
+      #expect(files == whole, "\(name)")
+    }
+    try Data([0x10, 0x27]).write(to: URL(fileURLWithPath: test.folder.path + "/b.bin"))
+    test.configuration.corpora = [test.folder.path + "/b.bin"]
+    test.configuration.out = test.folder.path + "/b"
+    #expect(
+      throws: HarvestError.mismatch(
+        "\(test.folder.path)/b.bin: token 10000 at byte 0 is outside the model's vocabulary of 300; the file was made "
+          + "with another tokenizer")
+    ) { try test.run() }
+  }
+
+  @Test func aBusyFolderAnUnwritableOneAndNoTextAreErrors() throws {
+    var test = try Case()
+    try FileManager.default.createDirectory(atPath: test.configuration.out, withIntermediateDirectories: true)
+    do {
+      let lock = try FolderLock(folder: test.configuration.out)
+      #expect(throws: HarvestError.busy(path: test.configuration.out)) { try test.run() }
+      _ = consume lock
+    }
+    test.configuration.out = test.folder.path + "/text.txt/cache"
+    let error = #expect(throws: ActCacheError.self) { try test.run() }
+    #expect(error?.exitCode == 73)
+    test.configuration.out = test.folder.path + "/empty"
+    try write("<|endoftext|>\n", to: test.folder.path + "/empty.txt")
+    test.configuration.corpora = [test.folder.path + "/empty.txt"]
+    #expect(
+      throws: HarvestError.missing(
+        "\(test.folder.path)/empty.txt: no sequence of 16 tokens in it; choose a shorter --context or more text")
+    ) { try test.run() }
+    test.configuration.tokens = 1 << 50
+    #expect(throws: HarvestError.self) { try test.run() }
+  }
+
+  @Test func progressReachesTheWhole() throws {
+    let test = try Case()
+    let last = Mutex<HarvestProgress?>(nil)
+    _ = try test.run { progress in last.withLock { $0 = progress } }
+    let progress = try #require(last.withLock { $0 })
+    #expect(progress.fraction == 1 && progress.phase == .harvesting)
+    #expect(progress.nNewTokens == progress.nTokens && progress.bytesWritten > 0)
+  }
+
+  @Test(arguments: [
+    ("logits", "--logits hidden: allowed are none (teacher logits are not stored by this version)"),
+    ("codec", "--codec none: allowed are zstd:<level> with levels 1...19"),
+    ("dtype", "--dtype fix:8: allowed are bf16, f16, f32"),
+    ("worker", "--worker 3/3: allowed are I/N with 0 ≤ I < N"),
+    ("hook", "--hook (none): allowed are one or more hook names"),
+    ("context", "--context 65: allowed are at most 64, the model's context"),
+  ])
+  func settingsThatMakeNoSenseNameWhatIsAllowed(what: String, message: String) throws {
+    var test = try Case()
+    switch what {
+    case "logits": test.configuration.logits = "hidden"
+    case "codec": test.configuration.codec = "none"
+    case "dtype": test.configuration.dtype = "fix:8"
+    case "worker": test.configuration.worker = "3/3"
+    case "hook": test.configuration.hooks = []
+    default: test.configuration.context = 65
+    }
+    let error = #expect(throws: HarvestError.self) { try test.run() }
+    #expect(error?.description == message && error?.exitCode == 64)
+  }
+}
