@@ -25,11 +25,20 @@ struct ShardTests {
     return folder + "/hooks/h/000000000-000000006.zst"
   }
 
+  /// All offsets; in a debug build few of the spaces that fill the header, which take seconds.
+  private func offsets(_ n: Int) -> [Int] {
+    #if DEBUG
+      (0..<n).filter { !(1024..<4000).contains($0) || $0 % 97 == 0 }
+    #else
+      Array(0..<n)
+    #endif
+  }
+
   @Test func everyTruncationIsDetected() throws {
     let folder = try TemporaryFolder()
     let path = try shard(folder.path)
     let whole = try bytes(of: path)
-    for count in 0..<whole.count {
+    for count in offsets(whole.count) {
       try overwrite(path, Array(whole.prefix(count)))
       #expect(throws: ActCacheError.self, "\(count) of \(whole.count) bytes") { try readAll(path) }
     }
@@ -41,7 +50,7 @@ struct ShardTests {
     let folder = try TemporaryFolder()
     let path = try shard(folder.path)
     let whole = try bytes(of: path)
-    for i in whole.indices {
+    for i in offsets(whole.count) {
       var flipped = whole
       flipped[i] ^= 1 << UInt8(i % 8)
       try overwrite(path, flipped)
