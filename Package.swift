@@ -5,6 +5,7 @@ import PackageDescription
 let language: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
   .enableUpcomingFeature("MemberImportVisibility"),
+  .treatAllWarnings(as: .error),
 ]
 let safe = language + [.strictMemorySafety()]
 /// The kernels use every vector extension of the machine that builds them; the program checks at start that it
@@ -76,6 +77,11 @@ let package = Package(
     .testTarget(
       name: "TrainTests", dependencies: ["Train", "SAE", "LinearAlgebra", "TestSupport"], exclude: ["Fixtures"],
       swiftSettings: language),
+    .testTarget(
+      name: "EvaluateTests",
+      dependencies: ["Evaluate", "Train", "SAE", "Harvest", "Transformer", "ActCache", "LinearAlgebra", "TestSupport"],
+      swiftSettings: language),
+    .testTarget(name: "ReportTests", dependencies: ["Report"], swiftSettings: language),
     .testTarget(
       name: "TokenizerTests", dependencies: ["Tokenizer"], exclude: ["Fixtures"], swiftSettings: language),
   ],

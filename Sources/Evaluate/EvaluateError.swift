@@ -1,11 +1,11 @@
-/// What can go wrong in this module. The message says what failed, where, expected and found, and what to do.
-public enum EvaluateError: Error, Equatable, CustomStringConvertible {
-  /// `what` is a whole sentence.
-  case invalid(String)
+/// What can go wrong in an evaluation. The message says what failed, where, expected and found, and what to do.
+package enum EvaluateError: Error, Equatable, CustomStringConvertible {
+  /// Two things that should belong together do not.
+  case mismatch(String)
 
-  public var description: String {
+  package var description: String {
     switch self {
-    case .invalid(let what): what
+    case .mismatch(let what): what
     }
   }
 }

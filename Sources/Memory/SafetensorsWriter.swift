@@ -28,7 +28,7 @@ public enum SafetensorsWriter {
     let sorted = tensors.sorted { $0.name < $1.name }
     for tensor in sorted {
       let end = offset + tensor.shape.reduce(4, *)
-      entries[tensor.name] = .tensor(.init(dtype: "F32", shape: tensor.shape, data_offsets: [offset, end]))
+      entries[tensor.name] = .tensor(.init(dtype: "F32", shape: tensor.shape, dataOffsets: [offset, end]))
       offset = end
     }
     if !metadata.isEmpty { entries["__metadata__"] = .metadata(metadata) }
@@ -61,7 +61,12 @@ public enum SafetensorsWriter {
   private struct TensorEntry: Encodable {
     var dtype: String
     var shape: [Int]
-    var data_offsets: [Int]
+    var dataOffsets: [Int]
+
+    enum CodingKeys: String, CodingKey {
+      case dtype, shape
+      case dataOffsets = "data_offsets"
+    }
   }
 
   private static func paddedHeader(_ entries: [String: Entry]) -> [UInt8] {

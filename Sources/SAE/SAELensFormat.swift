@@ -15,22 +15,39 @@ package enum SAELensFormat {
   /// `cfg.json` of SAELens 6, of the keys that inference needs.
   struct Configuration: Codable {
     struct Metadata: Codable {
-      var model_name: String?
-      var hook_name: String?
-      var context_size: Int?
-      var prepend_bos: Bool?
+      var modelName: String?
+      var hookName: String?
+      var contextSize: Int?
+      var prependBOS: Bool?
+
+      enum CodingKeys: String, CodingKey {
+        case modelName = "model_name"
+        case hookName = "hook_name"
+        case contextSize = "context_size"
+        case prependBOS = "prepend_bos"
+      }
     }
     var architecture: String
-    var d_in: Int
-    var d_sae: Int
+    var dIn: Int
+    var dSAE: Int
     var dtype = "float32"
     var device = "cpu"
-    var apply_b_dec_to_input = true
-    var normalize_activations = "none"
-    var reshape_activations = "none"
+    var appliesBDecToInput = true
+    var normalizeActivations = "none"
+    var reshapeActivations = "none"
     var k: Int?
-    var rescale_acts_by_decoder_norm: Bool?
+    var rescalesByDecoderNorm: Bool?
     var metadata: Metadata
+
+    enum CodingKeys: String, CodingKey {
+      case architecture, dtype, device, k, metadata
+      case dIn = "d_in"
+      case dSAE = "d_sae"
+      case appliesBDecToInput = "apply_b_dec_to_input"
+      case normalizeActivations = "normalize_activations"
+      case reshapeActivations = "reshape_activations"
+      case rescalesByDecoderNorm = "rescale_acts_by_decoder_norm"
+    }
   }
 
   /// What a reader of the folder wants to know besides the weights.
@@ -56,12 +73,12 @@ package enum SAELensFormat {
     try createFolder(folder)
     let shape = sae.configuration
     let configuration = Configuration(
-      architecture: shape.architecture == .topk ? "topk" : "standard", d_in: shape.dIn, d_sae: shape.dSAE,
+      architecture: shape.architecture == .topk ? "topk" : "standard", dIn: shape.dIn, dSAE: shape.dSAE,
       k: shape.architecture == .topk ? shape.k : nil,
-      rescale_acts_by_decoder_norm: shape.architecture == .topk ? false : nil,
+      rescalesByDecoderNorm: shape.architecture == .topk ? false : nil,
       metadata: .init(
-        model_name: provenance.modelName, hook_name: provenance.hookName, context_size: provenance.context,
-        prepend_bos: provenance.prependsBOS))
+        modelName: provenance.modelName, hookName: provenance.hookName, contextSize: provenance.context,
+        prependBOS: provenance.prependsBOS))
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     var bEnc = sae.bEnc.value.copy()
@@ -82,6 +99,12 @@ package enum SAELensFormat {
     }
     // Last: a folder with a configuration is whole.
     try DurableFile.write([UInt8](try encoder.encode(configuration)) + [0x0A], to: "\(folder)/\(configurationFile)")
+  }
+
+  /// Opens the SAE of a run's folder (in its `sae`), or a folder in SAELens' layout itself.
+  package static func open(run folder: String) throws -> (sae: SparseAutoencoder, provenance: Provenance) {
+    let result = "\(folder)/sae"
+    return try load(FileManager.default.fileExists(atPath: "\(result)/\(configurationFile)") ? result : folder)
   }
 
   /// Opens a folder of SAELens' `standard` or `topk` kind.
@@ -106,15 +129,15 @@ package enum SAELensFormat {
     case "standard": architecture = .relu
     default: throw unsupported("architecture", configuration.architecture, "topk and standard")
     }
-    if configuration.normalize_activations != "none" {
-      throw unsupported("normalize_activations", configuration.normalize_activations, "none (fold it into the weights)")
+    if configuration.normalizeActivations != "none" {
+      throw unsupported("normalize_activations", configuration.normalizeActivations, "none (fold it into the weights)")
     }
-    if !configuration.apply_b_dec_to_input { throw unsupported("apply_b_dec_to_input", "false", "true") }
-    if configuration.rescale_acts_by_decoder_norm == true {
+    if !configuration.appliesBDecToInput { throw unsupported("apply_b_dec_to_input", "false", "true") }
+    if configuration.rescalesByDecoderNorm == true {
       throw unsupported("rescale_acts_by_decoder_norm", "true", "false (fold it into the weights)")
     }
     let shape = SAEConfiguration(
-      architecture: architecture, dIn: configuration.d_in, dSAE: configuration.d_sae, k: configuration.k ?? 1)
+      architecture: architecture, dIn: configuration.dIn, dSAE: configuration.dSAE, k: configuration.k ?? 1)
     let sae = try SparseAutoencoder(zeroed: shape)
     let file = try SafetensorsFile(path: "\(folder)/\(weightsFile)")
     sae.wEnc.value = try file.matrix("W_enc", shape: [shape.dIn, shape.dSAE], rows: shape.dIn).transposed()
@@ -125,8 +148,8 @@ package enum SAELensFormat {
     return (
       sae,
       Provenance(
-        modelName: metadata.model_name, hookName: metadata.hook_name ?? "", context: metadata.context_size,
-        prependsBOS: metadata.prepend_bos)
+        modelName: metadata.modelName, hookName: metadata.hookName ?? "", context: metadata.contextSize,
+        prependsBOS: metadata.prependBOS)
     )
   }
 }

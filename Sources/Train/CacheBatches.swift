@@ -1,0 +1,27 @@
+import ActCache
+import LinearAlgebra
+import SAE
+
+/// Batches of shuffled tokens from a cache. Opens no model.
+package final class CacheBatches: BatchSource {
+  private let reader: TrainingReader
+  package let normalizationScale: Double
+  package let provenance: SAELensFormat.Provenance
+
+  /// - Throws: `ActCacheError` if the cache is damaged or lacks the hook.
+  package init(_ cache: CacheReader, hook: String, batchSize: Int, seed: UInt64) throws {
+    reader = try TrainingReader(cache, hook: hook, batchSize: batchSize, seed: seed)
+    normalizationScale = try cache.hook(hook).scale
+    provenance = SAELensFormat.Provenance(
+      modelName: nil, hookName: hook, context: cache.manifest.context,
+      prependsBOS: cache.manifest.identity.tokens.bos != nil)
+  }
+
+  package var width: Int { reader.width }
+  package var tokensPerEpoch: Int { reader.nTokensPerEpoch }
+  package var secondsWaited: Double { reader.secondsWaited }
+
+  package func read(batch index: Int, into batch: inout Matrix) throws {
+    try batch.withMutableSpan { try reader.read(batch: index, into: &$0) }
+  }
+}

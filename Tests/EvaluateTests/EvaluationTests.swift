@@ -1,0 +1,111 @@
+import ActCache
+import Evaluate
+import Foundation
+import Harvest
+import LinearAlgebra
+import SAE
+import TestSupport
+import Testing
+import Train
+import Transformer
+
+/// The whole job on the embedded model and stories, small: harvest, train, evaluate.
+@Suite struct EvaluationTests {
+  private static let data = SharedInputs.packageRoot.appendingPathComponent("data")
+
+  private func harvest(_ hooks: [String], into folder: TemporaryFolder, model: TransformerModel) throws -> CacheReader {
+    var settings = HarvestConfiguration()
+    settings.model = Self.data.appendingPathComponent("model").path
+    settings.corpora = [Self.data.appendingPathComponent("stories.jsonl.zst").path]
+    settings.hooks = hooks
+    settings.context = 24
+    settings.tokens = 24 * 48
+    settings.dtype = "f32"
+    settings.out = folder.path + "/cache"
+    let tokenizer = try ModelTokenizer.load(model: settings.model)
+    _ = try HarvestRun(settings, source: ModelSource(model), tokenizer: tokenizer).run()
+    return try CacheReader(path: settings.out)
+  }
+
+  /// Reconstructs exactly: latents x and -x through the ReLU, put together again.
+  private func exactSAE(width: Int) throws -> SparseAutoencoder {
+    let sae = try SparseAutoencoder(SAEConfiguration(architecture: .relu, dIn: width, dSAE: 2 * width), seed: 0)
+    for parameter in [sae.wEnc, sae.wDec] {
+      parameter.value.fill(0)
+      for i in 0..<width {
+        parameter.value[i, i] = 1
+        parameter.value[width + i, i] = -1
+      }
+    }
+    return sae
+  }
+
+  @Test func exactReconstructionChangesNothingAndNothingLeavesTheAblations() throws {
+    let folder = try TemporaryFolder()
+    let model = try TransformerModel.load(path: Self.data.appendingPathComponent("model").path)
+    let hooks = [
+      "hook_embed", "blocks.1.hook_resid_mid", "blocks.1.hook_mlp_out", "blocks.0.attn.hook_z",
+      "ln_final.hook_normalized",
+    ]
+    let cache = try harvest(hooks, into: folder, model: model)
+    for hook in hooks {
+      let width = try cache.hook(hook).width
+      // Dead: no latent is active, so the reconstruction is bDec, 0: the zero ablation.
+      let dead = try SparseAutoencoder(SAEConfiguration(architecture: .relu, dIn: width, dSAE: 4), seed: 1)
+      dead.bEnc.value.fill(-1e6)
+      let results = try Evaluation(
+        [.init(name: "exact", sae: exactSAE(width: width)), .init(name: "dead", sae: dead)], hook: hook, cache: cache,
+        model: model
+      ).run(limit: 6)
+      let (exact, zero) = (results[0], results[1])
+      #expect(exact.sequences == 6 && exact.tokens == 6 * 24 && exact.scoredTokens == 6 * 23)
+      // Only the rounding of another order of the same arithmetic is left.
+      #expect(abs(exact.ceIncrease) < 1e-5 && exact.kl < 1e-5 && exact.fvu < 1e-10, "\(hook): \(exact)")
+      #expect(abs(exact.lossRecoveredZero - 1) < 1e-4)
+      #expect(abs(exact.l0 - Double(width)) < 0.02 * Double(width), "\(hook): L0 \(exact.l0) of \(width)")
+      #expect(zero.l0 == 0 && zero.alive == 0 && zero.dead == 4)
+      #expect(zero.ceSpliced == zero.ceZeroAblated && zero.lossRecoveredZero == 0)
+      #expect(zero.kl > 0.01, "\(hook): \(zero.kl)")
+    }
+  }
+
+  @Test func trainedSAEIsBetterThanTheAblations() throws {
+    let folder = try TemporaryFolder()
+    let model = try TransformerModel.load(path: Self.data.appendingPathComponent("model").path)
+    let hook = "blocks.1.hook_resid_post"
+    let cache = try harvest([hook], into: folder, model: model)
+    var configuration = TrainConfiguration(cache: cache.path, hook: hook, out: folder.path + "/run")
+    configuration.latents = "2x"
+    configuration.k = 8
+    configuration.batch = 64
+    configuration.tokens = 64 * 60
+    configuration.lr = 3e-3
+    let source = try CacheBatches(cache, hook: hook, batchSize: 64, seed: 0)
+    #expect(try TrainRun(configuration, source: source).run(resuming: false) == .finished)
+    let (sae, provenance) = try SAELensFormat.open(run: configuration.out)
+    #expect(provenance.hookName == hook && provenance.context == 24)
+    let result = try Evaluation([.init(name: "run", sae: sae)], hook: hook, cache: cache, model: model).run()[0]
+    #expect(result.ceOriginal < result.ceSpliced && result.ceSpliced < result.ceMeanAblated, "\(result)")
+    #expect(result.l0 <= 8 && result.fvu < 1)
+    let latents = try TopContexts(sae, hook: hook, cache: cache).find(nLatents: 2, nContexts: 2, radius: 3)
+    for latent in latents {
+      #expect(latent.contexts.count == 2 && latent.contexts[0].activation >= latent.contexts[1].activation)
+    }
+  }
+
+  @Test func anotherModelIsRefused() throws {
+    let folder = try TemporaryFolder()
+    let path = Self.data.appendingPathComponent("model").path
+    let cache = try harvest(["hook_embed"], into: folder, model: TransformerModel.load(path: path))
+    let other = SharedInputs.packageRoot.appendingPathComponent("Tests/TransformerTests/Fixtures")
+    guard
+      let name = try FileManager.default.contentsOfDirectory(atPath: other.path).first(where: {
+        FileManager.default.fileExists(atPath: other.appendingPathComponent("\($0)/config.json").path)
+      })
+    else { return }
+    let wrong = try TransformerModel.load(path: other.appendingPathComponent(name).path)
+    #expect(throws: EvaluateError.self) {
+      _ = try Evaluation([], hook: "hook_embed", cache: cache, model: wrong)
+    }
+  }
+}
