@@ -3,14 +3,40 @@ import Foundation
 import LinearAlgebra
 
 @main
-struct ActCacheCommand: AsyncParsableCommand {
+struct ActCacheCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "actcache",
     abstract: "Run a transformer once over a corpus, keep its activations, train any number of sparse autoencoders.",
-    subcommands: [BenchCommand.self])
+    version: version,
+    subcommands: [
+      HarvestCommand.self, TrainCommand.self, EvalCommand.self, EncodeCommand.self, InfoCommand.self, BenchCommand.self,
+      DoctorCommand.self,
+    ])
 
-  static func main() async {
+  static let version = "0.1.0"
+
+  static func main() {
     useFastKernels()
-    await main(nil)
+    if let missing = missingInstructions() { fail(missing, status: 1) }
+    var command: any ParsableCommand
+    do { command = try parseAsRoot() } catch { exit(withError: error) }
+    do { try command.run() } catch let error where error is ExitCode || error is ValidationError || error is CleanExit {
+      exit(withError: error)
+    } catch {
+      fail("\(error)", status: exitStatus(of: error))
+    }
+  }
+
+  private static func fail(_ message: String, status: Int32) -> Never {
+    printError(message)
+    Foundation.exit(status)
+  }
+
+  /// The kernels are built for the machine that builds them; on a lesser one they would end in SIGILL.
+  private static func missingInstructions() -> String? {
+    CPU.missing.isEmpty
+      ? nil
+      : "this program was built for a CPU with \(CPU.missing.joined(separator: ", ")), which this one (\(CPU.model)) "
+        + "lacks; build it here: make build"
   }
 }

@@ -6,7 +6,8 @@ import Train
 
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bench", abstract: "Measure this machine on ActCache's own work.", subcommands: [BenchTrainCommand.self])
+    commandName: "bench", abstract: "Measure this machine on ActCache's own work.",
+    subcommands: [BenchTrainCommand.self])
 }
 
 struct BenchTrainCommand: ParsableCommand {

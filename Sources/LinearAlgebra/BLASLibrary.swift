@@ -17,8 +17,12 @@ package enum BLASLibrary {
   /// is none, or the user has set the variable.
   package static var fasterCoreType: String? {
     guard ProcessInfo.processInfo.environment["OPENBLAS_CORETYPE"] == nil else { return nil }
-    let isSlow = !["SkylakeX", "Cooperlake", "SapphireRapids"].contains(coreName)
-    return isSlow && CPU.hasAVX512 ? "SkylakeX" : nil
+    return isFastFor(CPU.features) ? nil : "SkylakeX"
+  }
+
+  /// Whether the kernels in use suit a CPU with these features: those for AVX-512 where it has that, any elsewhere.
+  package static func isFastFor(_ features: Set<String>) -> Bool {
+    !CPU.hasAVX512(features) || ["SkylakeX", "Cooperlake", "SapphireRapids", "Zen4", "Zen5"].contains(coreName)
   }
 
   /// Leaves the threads to `Threads`; call once at start.

@@ -10,8 +10,8 @@ package enum CPU {
   package static let model: String = cpuinfo("model name") ?? "unknown"
   package static let features: Set<String> = Set((cpuinfo("flags") ?? "").split(separator: " ").map(String.init))
 
-  /// All that OpenBLAS' SkylakeX kernels use.
-  package static var hasAVX512: Bool {
+  /// Whether `features` hold all that OpenBLAS' SkylakeX kernels use.
+  package static func hasAVX512(_ features: Set<String>) -> Bool {
     features.isSuperset(of: ["avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"])
   }
 

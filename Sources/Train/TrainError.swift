@@ -2,6 +2,8 @@
 package enum TrainError: Error, Equatable, CustomStringConvertible {
   /// A setting or a file that makes no sense.
   case invalid(String)
+  /// A file that is not there.
+  case missing(String)
   /// Another process works in the folder.
   case busy(String)
   /// The loss is not a number any more.
@@ -9,7 +11,7 @@ package enum TrainError: Error, Equatable, CustomStringConvertible {
 
   package var description: String {
     switch self {
-    case .invalid(let what), .busy(let what), .diverged(let what): what
+    case .invalid(let what), .missing(let what), .busy(let what), .diverged(let what): what
     }
   }
 }

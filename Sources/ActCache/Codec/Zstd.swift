@@ -157,3 +157,6 @@ func zstdContentSize(_ frame: RawSpan) -> Int? {
     }
   }
 }
+
+/// The version of the libzstd that is loaded, for instance "1.5.4" (ZSTD_versionString).
+package var zstdVersion: String { unsafe String(cString: ZSTD_versionString()) }

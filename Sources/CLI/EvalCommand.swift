@@ -1,0 +1,102 @@
+import ActCache
+import ArgumentParser
+import Evaluate
+import Foundation
+import Harvest
+import LinearAlgebra
+import Report
+import SAE
+import Tokenizer
+import Transformer
+
+struct EvalCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "eval", abstract: "Measure SAEs on held-out text, with the reconstruction spliced into the model.")
+
+  @Argument(help: "Runs (or folders in SAELens' layout).") var runs: [String]
+  @Option(help: "The cache they were trained on.") var cache: String
+  @Option(help: "The model that was harvested.") var model: String
+  @Option(help: "Tokenizer folder or file, for --contexts; by default the model's own.") var tokenizer: String?
+  @Option(help: "Held-out sequences to use; by default all.") var sequences: Int?
+  @Option(help: "Also print so many latents with the texts that activate them most.") var contexts = 0
+  @Option(help: "Threads; by default the machine's cores.") var threads: Int?
+  @Flag(help: "Print one JSON object.") var json = false
+
+  func run() throws {
+    if let threads { Threads.count = threads }
+    let reader = try CacheReader(path: cache)
+    let model = try TransformerModel.load(path: self.model)
+    let texts = contexts > 0 ? try ModelTokenizer.load(model: tokenizer ?? self.model).tokenizer : nil
+    var subjects: [String: [(place: Int, subject: Evaluation.Subject)]] = [:]
+    for (place, run) in runs.enumerated() {
+      let (sae, provenance) = try SAELensFormat.open(run: run)
+      subjects[provenance.hookName, default: []].append((place, .init(name: run, sae: sae)))
+    }
+    let line = ProgressLine(quiet: json)
+    var results: [(place: Int, result: EvaluationResult, latents: [LatentContexts])] = []
+    for (hook, group) in subjects.sorted(by: { $0.key < $1.key }) {
+      let evaluation = try Evaluation(group.map(\.subject), hook: hook, cache: reader, model: model)
+      let found = try evaluation.run(limit: sequences) { done, all in
+        line.update(fraction: Double(done) / Double(all), "\(hook): \(done) of \(all) sequences")
+      }
+      for (entry, result) in zip(group, found) {
+        let latents =
+          contexts > 0
+          ? try TopContexts(entry.subject.sae, hook: hook, cache: reader).find(
+            nLatents: contexts, nContexts: 5, radius: 8)
+          : []
+        results.append((entry.place, result, latents))
+      }
+    }
+    line.finish()
+    results.sort { $0.place < $1.place }
+    if json {
+      try printJSON(
+        Output(cache: cache, model: self.model, results: results.map(\.result), latents: results.map(\.latents)))
+    } else {
+      print(table(results.map(\.result)))
+      for entry in results where !entry.latents.isEmpty {
+        print("\n\(entry.result.run): latents and the held-out texts that activate them most")
+        for latent in entry.latents { print(text(of: latent, texts)) }
+      }
+    }
+  }
+
+  private struct Output: Encodable {
+    var cache, model: String
+    var results: [EvaluationResult]
+    var latents: [[LatentContexts]]
+  }
+
+  private func table(_ results: [EvaluationResult]) -> String {
+    var table = TextTable([
+      ("run", .left), ("hook", .left), ("arch", .left), ("L0", .right), ("FVU", .right), ("MSE", .right),
+      ("alive", .right), ("dead", .right), ("CE", .right), ("spliced", .right), ("zero", .right), ("mean", .right),
+      ("CE incr.", .right), ("rec. zero", .right), ("rec. mean", .right), ("KL", .right),
+    ])
+    for r in results {
+      table.add([
+        r.run, r.hook, r.architecture, fixed(r.l0, 1), fixed(r.fvu, 4), fixed(r.mse, 4), grouped(r.alive),
+        grouped(r.dead), fixed(r.ceOriginal, 4), fixed(r.ceSpliced, 4), fixed(r.ceZeroAblated, 4),
+        fixed(r.ceMeanAblated, 4), fixed(r.ceIncrease, 4), fixed(r.lossRecoveredZero, 4),
+        fixed(r.lossRecoveredMean, 4), fixed(r.kl, 4),
+      ])
+    }
+    guard let first = results.first else { return table.text }
+    return """
+      \(table.text)
+      \(grouped(first.sequences)) held-out sequences, \(grouped(first.tokens)) tokens, \(grouped(first.scoredTokens)) \
+      scored; CE and KL in nats, rec.: loss recovered against zero- and mean-ablation
+      """
+  }
+
+  private func text(of latent: LatentContexts, _ tokenizer: BPETokenizer?) -> String {
+    func text(_ ids: [UInt32]) -> String { tokenizer?.decode(ids, skipSpecialTokens: false) ?? "\(ids)" }
+    let lines = latent.contexts.map { context in
+      "  \(fixed(Double(context.activation), 2))  …\(text(context.before))⟦\(text([context.token]))⟧"
+        + "\(text(context.after))…"
+    }
+    return (["latent \(latent.latent), active on \(fixed(latent.frequency * 100, 2)) % of tokens"] + lines)
+      .joined(separator: "\n")
+  }
+}

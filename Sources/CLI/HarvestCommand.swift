@@ -1,0 +1,117 @@
+import ActCache
+import ArgumentParser
+import Foundation
+import Harvest
+import LinearAlgebra
+import Report
+import Transformer
+
+struct HarvestCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "harvest", abstract: "Run a model over text and write its activations to a cache.",
+    discussion: "The same command continues an interrupted harvest and does nothing on a complete one.")
+
+  @Option(help: "Model: a folder with config.json and safetensors, or a .gguf file.") var model: String
+  @Option(help: "Tokenizer folder or file; by default the model's own.") var tokenizer: String?
+  @Option(
+    parsing: .upToNextOption, help: "Text: .txt, .jsonl (each also .gz, .zst), .bin (u16 ids), or - for standard input."
+  )
+  var corpus: [String]
+  @Option(parsing: .upToNextOption, help: "TransformerLens hook points, such as blocks.3.hook_resid_post.")
+  var hook: [String]
+  @Option(help: "Folder of the cache.") var out: String
+  @Option(help: "Tokens per sequence.") var context = 128
+  @Option(help: "Tokens to harvest; by default all of the text.") var tokens: Int?
+  @Option(help: "How activations are stored: bf16, f16 or f32.") var dtype = "bf16"
+  @Option(help: "Compression, zstd:<level>; higher levels gain nothing.") var codec = "zstd:1"
+  @Option(help: "Teacher logits to keep; none.") var logits = "none"
+  @Option(help: "Tokens per shard, the most that an interruption loses.") var shardTokens: Int?
+  @Option(help: "I/N: this process harvests every N-th shard from the I-th on.") var worker = "0/1"
+  @Option(help: "Decides which sequences are held out.") var seed: UInt64 = 0
+  @Flag(inversion: .prefixedNo, help: "Begin sequences with BOS; by default as the tokenizer says.") var bos: Bool?
+  @Option(help: "concatenate documents, or none: one document per sequence, padded.") var pack = "concatenate"
+  @Option(help: "What parts documents in .txt files.") var separator = "<|endoftext|>"
+  @Option(help: "The member of a .jsonl line that holds its text.") var textField = "text"
+  @Option(help: "Share of the sequences that is kept from training.") var heldOut = 0.02
+  @Option(help: "Threads; by default the machine's cores.") var threads: Int?
+  @Flag(help: "Print one JSON object.") var json = false
+
+  private var settings: HarvestConfiguration {
+    var settings = HarvestConfiguration()
+    settings.model = model
+    settings.corpora = corpus
+    settings.hooks = hook
+    settings.out = out
+    settings.context = context
+    settings.tokens = tokens
+    settings.dtype = dtype
+    settings.codec = codec
+    settings.logits = logits
+    settings.shardTokens = shardTokens
+    settings.worker = worker
+    settings.seed = seed
+    settings.bos = bos
+    settings.pack = pack
+    settings.separator = separator
+    settings.textField = textField
+    settings.heldOutFraction = heldOut
+    return settings
+  }
+
+  func run() throws {
+    if let threads { Threads.count = threads }
+    try settings.validate()
+    let run = try HarvestRun(
+      settings, source: ModelSource(TransformerModel.load(path: model)),
+      tokenizer: ModelTokenizer.load(model: tokenizer ?? model))
+    let line = ProgressLine(quiet: json)
+    let interruption = Interruption()
+    let outcome = try run.run(
+      interrupt: interruption.flag,
+      notice: { notice in
+        line.finish()
+        printError(notice)
+      },
+      progress: { progress in
+        let left = progress.secondsLeft().map { ", \(duration($0)) left" } ?? ""
+        line.update(
+          fraction: progress.fraction,
+          "\(progress.phase.rawValue) \(grouped(progress.nTokens)) tokens, \(grouped(Int(progress.tokensPerSecond))) tokens/s, "
+            + "\(byteSize(progress.bytesWritten)) written\(left)")
+      })
+    line.finish()
+    try report(outcome)
+  }
+
+  private struct Output: Encodable {
+    var cache, outcome: String
+    var sequences, tokens, newTokens, bytesWritten: Int
+    var seconds, tokensPerSecond: Double
+  }
+
+  private func report(_ outcome: HarvestRun.Outcome) throws {
+    let (word, summary, sentence): (String, HarvestRun.Summary, String) =
+      switch outcome {
+      case .finished(let summary): ("finished", summary, "complete")
+      case .alreadyComplete(let summary): ("alreadyComplete", summary, "was complete before; nothing to do")
+      case .workerDone(let summary): ("workerDone", summary, "this worker's shards are there; others are missing")
+      case .interrupted(let summary):
+        ("interrupted", summary, "interrupted; what is committed stays, the same command continues")
+      }
+    let rate = summary.seconds > 0 ? Double(summary.nNewTokens) / summary.seconds : 0
+    if json {
+      try printJSON(
+        Output(
+          cache: out, outcome: word, sequences: summary.nSequences, tokens: summary.nTokens,
+          newTokens: summary.nNewTokens, bytesWritten: summary.bytesWritten, seconds: summary.seconds,
+          tokensPerSecond: rate))
+    } else {
+      print("\(out): \(sentence)")
+      print(
+        "\(grouped(summary.nSequences)) sequences, \(grouped(summary.nTokens)) tokens; new: "
+          + "\(grouped(summary.nNewTokens)) tokens in \(duration(summary.seconds)) (\(grouped(Int(rate))) tokens/s), "
+          + "\(byteSize(summary.bytesWritten)) in \(summary.nNewShards) shards")
+    }
+    if case .interrupted = outcome { throw ExitCode(ExitStatus.interrupted) }
+  }
+}

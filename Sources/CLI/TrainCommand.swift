@@ -1,0 +1,129 @@
+import ActCache
+import ArgumentParser
+import Foundation
+import LinearAlgebra
+import Report
+import SAE
+import Train
+
+struct TrainCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "train", abstract: "Train a sparse autoencoder from a cache. Opens no model.",
+    discussion: "Options given here win over --config; what neither says has its default.")
+
+  @Option(help: "YAML with the same names as these options.") var config: String?
+  @Option(help: "The cache's folder.") var cache: String?
+  @Option(help: "Hook point to train on.") var hook: String?
+  @Option(help: "Folder of the run.") var out: String?
+  @Option(help: "topk or relu.") var arch: SAEConfiguration.Architecture?
+  @Option(help: "Latents: a number, or a multiple of the width such as 8x.") var latents: String?
+  @Option(help: "topk: active latents per token.") var k: Int?
+  @Option(help: "topk: dead latents per token in AuxK; by default half the width.") var kAux: Int?
+  @Option(help: "topk: weight of AuxK; 0 switches it off.") var auxCoefficient: Float?
+  @Option(help: "relu: λ of the L1 penalty, λ · mean ‖c‖₁ / width, in normalised units.") var l1: Float?
+  @Option(help: "Tokens without activity after which a latent is dead.") var deadTokens: Int?
+  @Option(help: "What is minimised: local.") var objective: String?
+  @Option(help: "Tokens to train on, over as many epochs as that takes.") var tokens: Int?
+  @Option(help: "Tokens per step.") var batch: Int?
+  @Option(help: "Peak learning rate; by default 2e-4 / √(latents / 16384).") var lr: Float?
+  @Option(help: "Share of the steps in which the learning rate rises.") var warmupFraction: Double?
+  @Option(help: "Share of the steps, at the end, in which it falls to 0.") var decayFraction: Double?
+  @Option(help: "Adam's decay of the first moment.") var beta1: Float?
+  @Option(help: "Adam's decay of the second moment.") var beta2: Float?
+  @Option(help: "Gradient norm above which gradients are scaled down; 0: never.") var clip: Float?
+  @Option(help: "Factor on activations: scale (the cache's), none, or factor:<c>.") var normalization: String?
+  @Option(help: "Decides the initial weights and the order of the tokens.") var seed: UInt64?
+  @Option(help: "Steps between two lines of metrics.jsonl.") var logSteps: Int?
+  @Option(help: "Steps between two checkpoints.") var checkpointSteps: Int?
+  @Option(help: "Threads; by default the machine's cores. Results do not depend on it.") var threads: Int?
+  @Flag(help: "Continue an interrupted run from its checkpoint.") var resume = false
+  @Flag(help: "Print one JSON object.") var json = false
+
+  private func settings() throws -> TrainConfiguration {
+    var settings = TrainConfiguration.defaults
+    if let config {
+      guard let text = FileManager.default.contents(atPath: config) else {
+        throw TrainError.missing("\(config): no such file; check --config")
+      }
+      settings = try TrainConfiguration(yaml: String(decoding: text, as: UTF8.self), path: config)
+    }
+    func set<T>(_ path: WritableKeyPath<TrainConfiguration, T>, _ value: T?) {
+      if let value { settings[keyPath: path] = value }
+    }
+    set(\.cache, cache)
+    set(\.hook, hook)
+    set(\.out, out)
+    set(\.arch, arch)
+    set(\.latents, latents)
+    set(\.k, k)
+    set(\.auxCoefficient, auxCoefficient)
+    set(\.l1, l1)
+    set(\.deadTokens, deadTokens)
+    set(\.objective, objective)
+    set(\.tokens, tokens)
+    set(\.batch, batch)
+    set(\.warmupFraction, warmupFraction)
+    set(\.decayFraction, decayFraction)
+    set(\.beta1, beta1)
+    set(\.beta2, beta2)
+    set(\.clip, clip)
+    set(\.normalization, normalization)
+    set(\.seed, seed)
+    set(\.logSteps, logSteps)
+    set(\.checkpointSteps, checkpointSteps)
+    if let kAux { settings.kAux = kAux }
+    if let lr { settings.lr = lr }
+    return settings
+  }
+
+  func run() throws {
+    if let threads { Threads.count = threads }
+    let settings = try settings()
+    try settings.validate()
+    let source = try CacheBatches(
+      CacheReader(path: settings.cache), hook: settings.hook, batchSize: settings.batch, seed: settings.seed)
+    let run = try TrainRun(settings, source: source)
+    let line = ProgressLine(quiet: json)
+    let interruption = Interruption()
+    var last: StepMetrics?
+    let outcome = try run.run(
+      resuming: resume,
+      progress: { metrics in
+        last = metrics
+        let left = Double(run.nSteps - metrics.step) * Double(settings.batch) / max(metrics.tokensPerSecond, 1)
+        line.update(
+          fraction: Double(metrics.step) / Double(run.nSteps),
+          "loss \(fixed(metrics.loss, 4)), FVU \(fixed(metrics.fvu, 3)), L0 \(fixed(metrics.l0, 1)), "
+            + "\(grouped(Int(metrics.tokensPerSecond))) tokens/s, \(duration(left)) left")
+      }, isInterrupted: { interruption.isRaised })
+    line.finish()
+    try report(outcome, last, settings)
+  }
+
+  private struct Output: Encodable {
+    var run, outcome, sae: String
+    var last: StepMetrics?
+  }
+
+  private func report(_ outcome: TrainRun.Outcome, _ last: StepMetrics?, _ settings: TrainConfiguration) throws {
+    let (word, sentence) =
+      switch outcome {
+      case .finished: ("finished", "trained; the SAE is in \(settings.out)/sae")
+      case .alreadyFinished:
+        ("alreadyFinished", "was finished before; nothing to do, the SAE is in \(settings.out)/sae")
+      case .interrupted(let step): ("interrupted", "interrupted at step \(step); add --resume to continue")
+      }
+    if json {
+      try printJSON(Output(run: settings.out, outcome: word, sae: "\(settings.out)/sae", last: last))
+    } else {
+      print("\(settings.out): \(sentence)")
+      if let last {
+        print(
+          "\(grouped(last.tokens)) tokens in \(duration(last.seconds)); loss \(fixed(last.loss, 4)), "
+            + "MSE \(fixed(last.mse, 4)), FVU \(fixed(last.fvu, 4)), L0 \(fixed(last.l0, 1)), \(grouped(last.dead)) dead"
+        )
+      }
+    }
+    if case .interrupted = outcome { throw ExitCode(ExitStatus.interrupted) }
+  }
+}
