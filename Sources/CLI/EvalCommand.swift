@@ -91,7 +91,9 @@ struct EvalCommand: ParsableCommand {
   }
 
   private func text(of latent: LatentContexts, _ tokenizer: BPETokenizer?) -> String {
-    func text(_ ids: [UInt32]) -> String { tokenizer?.decode(ids, skipSpecialTokens: false) ?? "\(ids)" }
+    func text(_ ids: [UInt32]) -> String {
+      (tokenizer?.decode(ids, skipSpecialTokens: false) ?? "\(ids)").replacing("\n", with: "⏎")
+    }
     let lines = latent.contexts.map { context in
       "  \(fixed(Double(context.activation), 2))  …\(text(context.before))⟦\(text([context.token]))⟧"
         + "\(text(context.after))…"

@@ -19,18 +19,18 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Latents: a number, or a multiple of the width such as 8x.") var latents: String?
   @Option(help: "topk: active latents per token.") var k: Int?
   @Option(help: "topk: dead latents per token in AuxK; by default half the width.") var kAux: Int?
-  @Option(help: "topk: weight of AuxK; 0 switches it off.") var auxCoefficient: Float?
-  @Option(help: "relu: λ of the L1 penalty, λ · mean ‖c‖₁ / width, in normalised units.") var l1: Float?
+  @Option(help: "topk: weight of AuxK; 0 switches it off.") var auxCoefficient: Double?
+  @Option(help: "relu: λ of the L1 penalty, λ · mean ‖c‖₁ / width, in normalised units.") var l1: Double?
   @Option(help: "Tokens without activity after which a latent is dead.") var deadTokens: Int?
   @Option(help: "What is minimised: local.") var objective: String?
   @Option(help: "Tokens to train on, over as many epochs as that takes.") var tokens: Int?
   @Option(help: "Tokens per step.") var batch: Int?
-  @Option(help: "Peak learning rate; by default 2e-4 / √(latents / 16384).") var lr: Float?
+  @Option(help: "Peak learning rate; by default 2e-4 / √(latents / 16384).") var lr: Double?
   @Option(help: "Share of the steps in which the learning rate rises.") var warmupFraction: Double?
   @Option(help: "Share of the steps, at the end, in which it falls to 0.") var decayFraction: Double?
-  @Option(help: "Adam's decay of the first moment.") var beta1: Float?
-  @Option(help: "Adam's decay of the second moment.") var beta2: Float?
-  @Option(help: "Gradient norm above which gradients are scaled down; 0: never.") var clip: Float?
+  @Option(help: "Adam's decay of the first moment.") var beta1: Double?
+  @Option(help: "Adam's decay of the second moment.") var beta2: Double?
+  @Option(help: "Gradient norm above which gradients are scaled down; 0: never.") var clip: Double?
   @Option(help: "Factor on activations: scale (the cache's), none, or factor:<c>.") var normalization: String?
   @Option(help: "Decides the initial weights and the order of the tokens.") var seed: UInt64?
   @Option(help: "Steps between two lines of metrics.jsonl.") var logSteps: Int?

@@ -19,9 +19,9 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   /// topk: dead latents per token in AuxK; half the width where not set.
   package var kAux: Int?
   /// topk: weight of AuxK; 0 switches it off.
-  package var auxCoefficient: Float
+  package var auxCoefficient: Double
   /// relu: λ of λ · mean over tokens of ‖c‖₁ / dIn, in normalised units.
-  package var l1: Float
+  package var l1: Double
   /// Tokens without activity after which a latent is dead.
   package var deadTokens: Int
   /// What is minimised; `local`: reconstruction and sparsity.
@@ -31,15 +31,15 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   /// Tokens per step.
   package var batch: Int
   /// Peak learning rate; 2e-4 / √(latents / 2¹⁴) where not set (Gao et al. 2024 scale it with 1/√n).
-  package var lr: Float?
+  package var lr: Double?
   /// Share of the steps in which the learning rate rises linearly from 0, at most 1,000 steps.
   package var warmupFraction: Double
   /// Share of the steps, at the end, in which it falls linearly to 0.
   package var decayFraction: Double
-  package var beta1: Float
-  package var beta2: Float
+  package var beta1: Double
+  package var beta2: Double
   /// Joint gradient norm above which gradients are scaled down; 0: never.
-  package var clip: Float
+  package var clip: Double
   /// `scale` (the cache's factor for the hook), `none`, or `factor:<c>`.
   package var normalization: String
   /// Decides the initial weights and the order of the tokens.
@@ -164,7 +164,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package func saeConfiguration(width: Int) throws -> SAEConfiguration {
     let configuration = SAEConfiguration(
       architecture: arch, dIn: width, dSAE: try latentCount(width: width), k: k, kAux: kAux,
-      auxCoefficient: auxCoefficient, l1: l1, deadTokens: deadTokens)
+      auxCoefficient: Float(auxCoefficient), l1: Float(l1), deadTokens: deadTokens)
     try configuration.validate()
     return configuration
   }

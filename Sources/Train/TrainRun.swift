@@ -83,9 +83,9 @@ package final class TrainRun {
     let inputScale = try configuration.inputScale(cacheScale: source.normalizationScale)
     let sae = try SparseAutoencoder(configuration.saeConfiguration(width: source.width), seed: configuration.seed)
     let optimizer = Optimizer(
-      sae, beta1: configuration.beta1, beta2: configuration.beta2, clip: configuration.clip)
+      sae, beta1: Float(configuration.beta1), beta2: Float(configuration.beta2), clip: Float(configuration.clip))
     let schedule = Schedule(
-      peak: configuration.lr ?? Schedule.defaultPeak(dSAE: sae.configuration.dSAE), nSteps: nSteps,
+      peak: configuration.lr.map { Float($0) } ?? Schedule.defaultPeak(dSAE: sae.configuration.dSAE), nSteps: nSteps,
       warmupFraction: configuration.warmupFraction, decayFraction: configuration.decayFraction)
     // Activity over the last tenth of the run becomes the SAE's sparsity file.
     let countFrom = nSteps - max(1, nSteps / 10)

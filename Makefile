@@ -1,0 +1,46 @@
+# make demo   everything from nothing: packages, build, harvest, train, evaluate; results in demo/
+# make test   format, build with warnings as errors, tests in debug and in release
+# make build  the program: .build/release/actcache
+# make lint   format check alone       make format  mend it
+# make bench  time this machine beside the PyTorch libraries (needs Python; see README)
+# make model  fetch SmolLM2-135M for the README's "real model" section
+
+SWIFT ?= swift
+ACTCACHE = .build/release/actcache
+SWIFT_SOURCES = Package.swift Sources Tests data/generator
+DEBIAN_PACKAGES = libopenblas-dev libzstd-dev zstd gzip pkg-config
+
+.PHONY: demo test build lint format setup bench model clean
+
+demo: build
+	@sh scripts/demo.sh $(ACTCACHE)
+
+build: setup
+	@echo "== build (release) =="
+	$(SWIFT) build -c release
+
+test: setup lint
+	@echo "== build (warnings are errors) and tests, debug =="
+	$(SWIFT) test
+	@echo "== build and tests, release =="
+	$(SWIFT) test -c release
+	@echo "== all tests passed =="
+
+lint: setup
+	@echo "== format check =="
+	$(SWIFT) format lint --strict --recursive $(SWIFT_SOURCES)
+
+format:
+	$(SWIFT) format --in-place --recursive $(SWIFT_SOURCES)
+
+setup:
+	@sh scripts/setup.sh $(DEBIAN_PACKAGES)
+
+bench: build
+	@sh scripts/bench_peers.sh $(ACTCACHE)
+
+model:
+	@sh scripts/fetch_smollm2.sh
+
+clean:
+	rm -rf .build demo

@@ -1,0 +1,36 @@
+"""Opens a run's SAE with SAELens and compares its encode and decode with ours.
+
+    python scripts/check_saelens.py RUN [path/to/actcache]        (sae-lens 6.54, safetensors, torch from PyPI)
+
+Both get the same 512 random activations, once around the decoder's bias and once 100 times as large. Exits with 1
+if anything differs by more than 1e-5 of the largest value.
+"""
+import subprocess
+import sys
+import tempfile
+
+import torch
+from sae_lens import SAE
+from safetensors.torch import load_file, save_file
+
+run = sys.argv[1]
+program = sys.argv[2] if len(sys.argv) > 2 else ".build/release/actcache"
+sae = SAE.load_from_disk(f"{run}/sae")
+print(f"{type(sae).__name__}: d_in {sae.cfg.d_in}, d_sae {sae.cfg.d_sae}, hook {sae.cfg.metadata.hook_name}")
+torch.manual_seed(0)
+failed = False
+for size in (1.0, 100.0):
+    spread = sae.b_dec.detach().abs().mean() + 0.1
+    x = (sae.b_dec.detach() + spread * size * torch.randn(512, sae.cfg.d_in)).contiguous()
+    with tempfile.TemporaryDirectory() as folder:
+        save_file({"x": x}, f"{folder}/x.safetensors")
+        subprocess.run([program, "encode", run, "--input", f"{folder}/x.safetensors", "--out", f"{folder}/y.safetensors"], check=True)
+        ours = load_file(f"{folder}/y.safetensors")
+    with torch.no_grad():
+        latents = sae.encode(x)
+        recon = sae.decode(latents)
+    for name, theirs in (("latents", latents), ("recon", recon)):
+        difference = ((ours[name] - theirs).abs().max() / theirs.abs().max()).item()
+        failed |= not difference < 1e-5
+        print(f"size {size:5.0f}: {name:7} differ by {difference:.2e} of the largest; L0 {(latents > 0).float().sum(1).mean():.1f}")
+sys.exit(1 if failed else 0)
