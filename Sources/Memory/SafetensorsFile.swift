@@ -1,5 +1,3 @@
-import Foundation
-
 /// A safetensors file, mapped: u64 header length N, N bytes of JSON, then the tensors without holes.
 ///
 /// The header is not trusted: lengths, types, shapes and offsets are checked before anything is read, and the tensors
@@ -19,62 +17,11 @@ public struct SafetensorsFile: ~Copyable, Sendable {
   public let tensors: [String: Tensor]
   private let file: MappedFile
 
-  private static let bytesPerElement = [
-    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2,
-    "U8": 1, "BOOL": 1,
-  ]
-
   /// Maps the file and checks its header. Throws `MemoryError.system` or `.format`.
   public init(path: String) throws {
     let file = try MappedFile(path: path)
-    func damaged(_ what: String) -> MemoryError { .format(path: path, what) }
-    guard file.count >= 8 else { throw damaged("\(file.count) bytes are too few for a safetensors file") }
-    let length = try file.withBytes(at: 0, count: 8) { bytes in
-      (0..<8).reduce(UInt64(0)) { $0 | UInt64(bytes[$1]) << (8 * UInt64($1)) }
-    }
-    guard length <= 100_000_000, Int(length) <= file.count - 8 else {
-      throw damaged("its header claims \(length) bytes, the file has \(file.count); it is cut short or not safetensors")
-    }
-    let start = 8 + Int(length)
-    let header = try file.withBytes(at: 8, count: Int(length)) { Data([UInt8]($0)) }
-    guard let entries = (try? JSONSerialization.jsonObject(with: header)) as? [String: Any] else {
-      throw damaged("its header is not a JSON object")
-    }
-    var tensors: [String: Tensor] = [:]
-    for (name, value) in entries where name != "__metadata__" {
-      guard let entry = value as? [String: Any], let type = entry["dtype"] as? String,
-        let shape = entry["shape"] as? [Int], let offsets = entry["data_offsets"] as? [Int], offsets.count == 2
-      else { throw damaged("tensor \(name) has no dtype, shape and data_offsets") }
-      guard let elementBytes = Self.bytesPerElement[type] else {
-        throw damaged("tensor \(name) is of unknown type \(type)")
-      }
-      var size = elementBytes
-      for dimension in shape {
-        let (product, overflow) = size.multipliedReportingOverflow(by: dimension)
-        guard dimension >= 0, !overflow else { throw damaged("tensor \(name) has shape \(shape)") }
-        size = product
-      }
-      guard offsets[0] >= 0, offsets[0] <= offsets[1], offsets[1] <= file.count - start, offsets[1] - offsets[0] == size
-      else {
-        throw damaged(
-          "tensor \(name) of shape \(shape) and type \(type) needs \(size) bytes, its offsets are \(offsets) of "
-            + "\(file.count - start); the file is cut short or damaged")
-      }
-      tensors[name] = Tensor(
-        name: name, type: type, shape: shape, bytes: start + offsets[0]..<start + offsets[1])
-    }
-    var end = start
-    for tensor in tensors.values.sorted(by: {
-      ($0.bytes.lowerBound, $0.bytes.upperBound) < ($1.bytes.lowerBound, $1.bytes.upperBound)
-    }) {
-      guard tensor.bytes.lowerBound == end else {
-        throw damaged("tensor \(tensor.name) begins at byte \(tensor.bytes.lowerBound), expected \(end)")
-      }
-      end = tensor.bytes.upperBound
-    }
-    guard end == file.count else { throw damaged("its tensors end at byte \(end), the file has \(file.count)") }
+    tensors = try Self.tensors(in: file)
     self.path = path
-    self.tensors = tensors
     self.file = file
   }
 
@@ -101,17 +48,84 @@ public struct SafetensorsFile: ~Copyable, Sendable {
   }
 }
 
-extension [UInt8] {
-  /// A copy of the bytes lent.
-  public init(_ bytes: RawSpan) {
-    self = unsafe bytes.withUnsafeBytes { unsafe Array($0) }
-  }
-}
+extension SafetensorsFile {
+  /// The reference implementation's limit of the header.
+  package static let maxHeaderBytes = 100_000_000
 
-extension RawSpan {
-  /// The byte at `offset`.
-  public subscript(offset: Int) -> UInt8 {
-    precondition(offset >= 0 && offset < byteCount, "byte \(offset) of \(byteCount)")
-    return unsafe unsafeLoad(fromByteOffset: offset, as: UInt8.self)
+  private static let bytesPerElement = [
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2,
+    "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
+  ]
+
+  /// Reads and checks the header of a mapped file: every tensor inside the file, no gaps, no overlaps, nothing left
+  /// over. Throws `MemoryError.format`.
+  package static func tensors(in file: borrowing MappedFile) throws -> [String: Tensor] {
+    let (path, size) = (file.path, file.count)
+    func malformed(_ problem: String) -> MemoryError { .format(path: path, problem) }
+    guard size >= 8 else { throw malformed("\(size) bytes, at least 8 expected") }
+    let length = try file.withBytes(at: 0, count: 8) { $0.integer(at: 0, as: UInt64.self) }
+    guard length <= UInt64(maxHeaderBytes) else {
+      throw malformed("a header of \(length) bytes, at most \(maxHeaderBytes) allowed")
+    }
+    let headerCount = Int(length)
+    guard headerCount <= size - 8 else {
+      throw malformed("a header of \(headerCount) bytes, the file has \(size - 8) after the length")
+    }
+    let header = try file.withBytes(at: 8, count: headerCount) { $0.bytes(0..<headerCount) }
+    let json: JSONValue
+    do { json = try JSONValue(parsing: header) } catch {
+      throw malformed("\(error.problem) at byte \(error.offset) of the header")
+    }
+    guard header.first == UInt8(ascii: "{"), case .object(let members) = json else {
+      throw malformed("the header is not a JSON object")
+    }
+    var tensors: [Tensor] = []
+    for (name, value) in members where name != "__metadata__" {
+      tensors.append(try tensor(name, value, base: 8 + headerCount, size: size, path: path))
+    }
+    tensors.sort {
+      ($0.bytes.lowerBound, $0.bytes.upperBound, $0.name) < ($1.bytes.lowerBound, $1.bytes.upperBound, $1.name)
+    }
+    var end = 8 + headerCount
+    for tensor in tensors {
+      guard tensor.bytes.lowerBound == end else {
+        throw malformed(
+          "tensor \(tensor.name) begins at byte \(tensor.bytes.lowerBound), the one before ends at \(end)")
+      }
+      end = tensor.bytes.upperBound
+    }
+    guard end == size else { throw malformed("\(size) bytes, the header describes \(end)") }
+    return Dictionary(uniqueKeysWithValues: tensors.map { ($0.name, $0) })
+  }
+
+  private static func tensor(
+    _ name: String, _ value: JSONValue, base: Int, size: Int, path: String
+  ) throws(MemoryError) -> Tensor {
+    func malformed(_ problem: String) -> MemoryError { .format(path: path, "tensor \(name) \(problem)") }
+    guard case .object(let members) = value, case .string(let type)? = members["dtype"],
+      case .array(let dimensions)? = members["shape"], case .array(let offsets)? = members["data_offsets"],
+      members.count == 3
+    else { throw malformed("does not have exactly dtype, shape and data_offsets") }
+    guard let elementBytes = bytesPerElement[type] else { throw malformed("is of type \(type), which is not known") }
+    var shape: [Int] = []
+    var count = elementBytes
+    for dimension in dimensions {
+      guard case .integer(let length) = dimension, length >= 0 else {
+        throw malformed("has shape \(JSONValue.array(dimensions).text)")
+      }
+      let (product, overflow) = count.multipliedReportingOverflow(by: length)
+      guard !overflow else { throw malformed("has shape \(JSONValue.array(dimensions).text)") }
+      count = product
+      shape.append(length)
+    }
+    guard offsets.count == 2, case .integer(let begin) = offsets[0], case .integer(let end) = offsets[1],
+      0 <= begin, begin <= end, end <= size - base
+    else {
+      throw malformed("has data_offsets \(JSONValue.array(offsets).text), the file has \(size - base) bytes of data")
+    }
+    guard count == end - begin else {
+      throw malformed("has \(end - begin) bytes for \(count / elementBytes) elements of \(type)")
+    }
+    return Tensor(name: name, type: type, shape: shape, bytes: base + begin..<base + end)
   }
 }

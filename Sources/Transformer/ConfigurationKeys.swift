@@ -1,3 +1,4 @@
+import Memory
 import LinearAlgebra
 
 /// The members of a `config.json`, each of which must be taken, checked or known to be irrelevant.

@@ -95,8 +95,10 @@ struct HuggingFaceNames: TensorNames {
     }
   }
 
+  func isIrrelevant(_ tensor: String) -> Bool { Self.isBuffer(tensor) }
+
   /// Causal masks and rotary frequencies, which old versions saved with the weights.
-  func isIrrelevant(_ tensor: String) -> Bool {
+  static func isBuffer(_ tensor: String) -> Bool {
     let endings = [
       ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq",
     ]

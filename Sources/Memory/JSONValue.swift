@@ -37,7 +37,7 @@ package enum JSONValue: Equatable, Sendable {
   }
 
   /// An integer, or a float that is one.
-  var exactInt: Int? {
+  package var exactInt: Int? {
     switch self {
     case .integer(let value): value
     case .number(let value): Int(exactly: value)
@@ -45,7 +45,7 @@ package enum JSONValue: Equatable, Sendable {
     }
   }
 
-  var double: Double? {
+  package var double: Double? {
     switch self {
     case .integer(let value): Double(value)
     case .number(let value): value

@@ -1,5 +1,5 @@
 import Testing
-import Transformer
+import Memory
 
 @Suite struct JSONValueTests {
   private func failure(_ text: String) -> JSONValue.Failure? {
