@@ -1,6 +1,6 @@
 """Times the forward pass of Hugging Face transformers (f32) and ours, in turn, on the same number of threads.
 
-    swift build -c release --build-tests
+    make build
     python scripts/peer_transformer.py MODEL [context] [sequences] [threads] [rounds]
 
 MODEL is a folder or a .gguf file. Prints the tokens/s of both to the mean loss (theirs with all logits,
@@ -11,7 +11,6 @@ the machine, compare processor times with one thread: waiting threads of OpenMP 
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -74,18 +73,13 @@ def rate(run):
 
 
 def ours():
-    environment = dict(
-        os.environ, ACTCACHE_SPEED_MODEL=model_path, ACTCACHE_SPEED_CONTEXT=str(context),
-        ACTCACHE_SPEED_SEQUENCES=str(sequences), ACTCACHE_SPEED_THREADS=str(threads), ACTCACHE_SPEED_REPEATS="2")
-    if "avx512f" in open("/proc/cpuinfo").read():
-        environment.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
     text = subprocess.run(
-        ["swift", "test", "-c", "release", "--skip-build", "--filter", "SpeedTests"], env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
-    found = re.search(r"speed: (\{.*\})", text)
-    if not found:
-        sys.exit(text)
-    return json.loads(found.group(1))
+        [".build/release/actcache", "bench", "forward", "--model", model_path, "--context", str(context), "--sequences",
+         str(sequences), "--threads", str(threads), "--repeats", "2", "--json"], check=True, stdout=subprocess.PIPE).stdout
+    result = json.loads(text)
+    return {"blas": result["blasCore"], **{
+        name: [result[key]["wall"], result[key]["processor"]]
+        for name, key in (("loss", "loss"), ("hook", "middleHook"), ("final", "finalState"))}}
 
 
 best = {}

@@ -1,13 +1,18 @@
 import ArgumentParser
 import Foundation
+import Harvest
 import LinearAlgebra
+import Memory
+import Report
 import SAE
+import Tokenizer
 import Train
+import Transformer
 
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure this machine on ActCache's own work.",
-    subcommands: [BenchTrainCommand.self])
+    subcommands: [BenchTokenizeCommand.self, BenchForwardCommand.self, BenchTrainCommand.self])
 }
 
 struct BenchTrainCommand: ParsableCommand {
@@ -28,12 +33,7 @@ struct BenchTrainCommand: ParsableCommand {
     if let threads { Threads.count = threads }
     let configuration = SAEConfiguration(architecture: arch, dIn: d, dSAE: latents, k: k, l1: l1)
     let result = try TrainBenchmark(configuration, batch: batch, steps: max(1, steps)).run()
-    if json {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = .sortedKeys
-      print(String(decoding: try encoder.encode(result), as: UTF8.self))
-      return
-    }
+    if json { return try printJSON(result) }
     print(
       """
       \(arch.rawValue), d \(d), \(latents) latents, k \(k), batch \(batch), \(result.threads) threads, \
@@ -43,8 +43,63 @@ struct BenchTrainCommand: ParsableCommand {
       L0 \(fixed(result.l0, 1)); encoder's share of arithmetic \(Int(result.encoderGFLOPs)) GFLOP/s
       """)
   }
+}
 
-  private func fixed(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }
+struct BenchForwardCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "forward", abstract: "Time the forward pass of a model.",
+    discussion: "scripts/peer_transformer.py times Hugging Face transformers beside it.")
+
+  @Option(help: "Model: a folder, or a .gguf file.") var model: String
+  @Option(help: "Tokens per sequence.") var context = 256
+  @Option(help: "Sequences per pass.") var sequences = 16
+  @Option(help: "Passes to time, after one that is not counted; the best counts.") var repeats = 3
+  @Option(help: "Threads; by default the machine's cores.") var threads: Int?
+  @Flag(help: "Print one JSON object.") var json = false
+
+  func run() throws {
+    if let threads { Threads.count = threads }
+    let result = try ForwardBenchmark(
+      TransformerModel.load(path: model), context: max(1, context), sequences: max(1, sequences), repeats: repeats
+    ).run()
+    if json { return try printJSON(result) }
+    func line(_ name: String, _ rate: ForwardBenchmark.Rate) -> String {
+      "\(name)  \(grouped(Int(rate.wall))) tokens/s (\(grouped(Int(rate.processor))) per second of processor time)"
+    }
+    print(
+      """
+      \(result.sequences) sequences of \(result.context), \(result.threads) threads, OpenBLAS \(result.blasCore)
+      \(line("to the loss       ", result.loss))
+      \(line("to the final state", result.finalState))
+      \(line("to the middle hook", result.middleHook))
+      """)
+  }
+}
+
+struct BenchTokenizeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "tokenize", abstract: "Time the tokenizer on a text.",
+    discussion: "scripts/check_tokenizer.py times Hugging Face tokenizers, and compares ids.")
+
+  @Option(help: "Tokenizer or model: a folder, a tokenizer.json or a .gguf file.") var tokenizer: String
+  @Option(help: "Text file.") var text: String
+  @Option(help: "What parts its documents.") var separator = "<|endoftext|>"
+  @Option(help: "Runs; the best counts.") var repeats = 5
+  @Option(help: "Threads; by default the machine's cores.") var threads: Int?
+  @Flag(help: "Print one JSON object.") var json = false
+
+  func run() throws {
+    let bytes = try MappedFile(path: text).copyOfBytes()
+    if let offset = UTF8Text.firstError(in: bytes) { throw TokenizerError.invalidUTF8(offset: offset) }
+    let documents = bytes.split(separator: Array(separator.utf8)).map { Array($0) }
+    let result = TokenizerBenchmark.run(
+      try ModelTokenizer.load(model: tokenizer).tokenizer, documents, threads: threads ?? Threads.count,
+      repeats: repeats)
+    if json { return try printJSON(result) }
+    print(
+      "\(grouped(result.documents)) documents, \(byteSize(result.bytes)), \(grouped(result.ids)) tokens: "
+        + "\(fixed(result.singleThread, 1)) MB/s on one thread, \(fixed(result.allThreads, 1)) on \(result.threads)")
+  }
 }
 
 extension SAEConfiguration.Architecture: ExpressibleByArgument {}

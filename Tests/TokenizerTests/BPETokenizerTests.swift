@@ -31,6 +31,16 @@ import Tokenizer
     }
   }
 
+  @Test func documentsInParallelAreEncodedAsOneByOne() throws {
+    let tokenizer = try TokenizerFixture.tokenizer("smollm-like")
+    var random = SplitMix64(state: 5)
+    let fixture = try TokenizerFixture.load()
+    let documents = (0..<50).map { _ in fixture.fuzzText(&random) } + [[]]
+    let expected = documents.map { tokenizer.encode($0) }
+    for threads in [1, 2, 5] { #expect(tokenizer.encode(documents: documents, threads: threads) == expected) }
+    #expect(tokenizer.encode(documents: [], threads: 3).isEmpty)
+  }
+
   @Test func aConfigurationBesideTheFileNamesBOSAndEOS() throws {
     let config = #"{"bos_token": {"content": "a"}, "eos_token": "<|endoftext|>"}"#
     let folder = try write(["vocab.json": vocabulary, "merges.txt": merges, "tokenizer_config.json": config])
