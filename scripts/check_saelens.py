@@ -18,7 +18,7 @@ program = sys.argv[2] if len(sys.argv) > 2 else ".build/release/actcache"
 sae = SAE.load_from_disk(f"{run}/sae")
 print(f"{type(sae).__name__}: d_in {sae.cfg.d_in}, d_sae {sae.cfg.d_sae}, hook {sae.cfg.metadata.hook_name}")
 torch.manual_seed(0)
-failed = False
+failed = sae.cfg.metadata.hook_name is None
 for size in (1.0, 100.0):
     spread = sae.b_dec.detach().abs().mean() + 0.1
     x = (sae.b_dec.detach() + spread * size * torch.randn(512, sae.cfg.d_in)).contiguous()

@@ -73,7 +73,7 @@ struct HarvestCommand: ParsableCommand {
         printError(notice)
       },
       progress: { progress in
-        let left = progress.secondsLeft().map { ", \(duration($0)) left" } ?? ""
+        let left = progress.secondsLeft.map { ", \(duration($0)) left" } ?? ""
         line.update(
           fraction: progress.fraction,
           "\(progress.phase.rawValue) \(grouped(progress.nTokens)) tokens, \(grouped(Int(progress.tokensPerSecond))) tokens/s, "

@@ -136,16 +136,16 @@ final class HarvestPipeline: Sendable {
         },
         progress: { [self] sequences, fractionRead in
           if interrupt.isRaised { throw Stop.interrupted }
-          state.withLock { state in
-            state.progress.fraction =
-              maxSequences.map { Double(sequences) / Double($0) } ?? fractionRead
-            state.progress.nTokens = max(state.progress.nTokens, sequences * context)
-          }
+          let total = maxSequences ?? fractionRead.map { $0 > 0 ? Int(Double(sequences) / $0) : 0 }
+          state.withLock { $0.progress.nTotal = total.map { $0 * context } }
         },
         deliver: { [self] in try deliver($0) })
       let nSequences = try reader.run()
       if let nSequences { try checkEnd(nSequences) }
-      state.withLock { $0.nSequences = nSequences }
+      state.withLock { state in
+        state.nSequences = nSequences
+        state.progress.nTotal = nSequences.map { $0 * context }
+      }
       shards.finish()
     } catch {
       shards.finish(error)
@@ -157,6 +157,7 @@ final class HarvestPipeline: Sendable {
     let receipt = existing[shard.first]
     if let receipt { try check(receipt, against: shard) }
     guard isOurs(shard.first / spec.sequencesPerShard), receipt == nil else {
+      state.withLock { $0.progress.nTokens += shard.tokens.count }
       reportProgress()
       return true
     }
@@ -214,7 +215,10 @@ final class HarvestPipeline: Sendable {
         first: shard.first + start, tokens: tokens, lengths: lengths, activations: activations)
       let isEnd = range.upperBound == shard.nSequences
       guard computed.push(Computed(block: block, range: shard.range, end: isEnd ? shard : nil)) else { return false }
-      state.withLock { $0.progress.nNewTokens += tokens.count }
+      state.withLock { state in
+        state.progress.nNewTokens += tokens.count
+        state.progress.nTokens += tokens.count
+      }
       reportProgress()
     }
     return true

@@ -15,12 +15,15 @@ package enum SAELensFormat {
   /// `cfg.json` of SAELens 6, of the keys that inference needs.
   struct Configuration: Codable {
     struct Metadata: Codable {
+      /// The first version with this layout; without it SAELens takes the file for an older one and drops the rest.
+      var saeLensVersion: String? = "6.0.0"
       var modelName: String?
       var hookName: String?
       var contextSize: Int?
       var prependBOS: Bool?
 
       enum CodingKeys: String, CodingKey {
+        case saeLensVersion = "sae_lens_version"
         case modelName = "model_name"
         case hookName = "hook_name"
         case contextSize = "context_size"
