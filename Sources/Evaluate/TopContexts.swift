@@ -41,7 +41,7 @@ package struct TopContexts {
     var position: Int
   }
 
-  /// Contexts of the `nLatents` latents with the largest activations among those that are active on 0.02 % to 5 % of
+  /// Contexts of the `nLatents` latents with the largest activations among those that are active on 0.02 % to 2 % of
   /// the tokens: rarer ones have too few examples, more frequent ones no single meaning to show.
   package func find(nLatents: Int, nContexts: Int, radius: Int) throws -> [LatentContexts] {
     var uses = [[Use]](repeating: [], count: sae.configuration.dSAE)
@@ -62,7 +62,7 @@ package struct TopContexts {
     }
     let frequency = counts.map { Double($0) / Double(max(tokens, 1)) }
     let candidates = counts.indices.filter {
-      frequency[$0] >= 0.0002 && frequency[$0] <= 0.05 && counts[$0] >= nContexts
+      frequency[$0] >= 0.0002 && frequency[$0] <= 0.02 && counts[$0] >= nContexts
     }
     let chosen = candidates.sorted { (uses[$0][0].activation, -$0) > (uses[$1][0].activation, -$1) }.prefix(nLatents)
     return try chosen.map { latent in
