@@ -13,8 +13,8 @@ package func gemm(
   _ a: borrowing Matrix, _ b: borrowing Matrix, into c: inout Matrix,
   transposeA: Bool = false, transposeB: Bool = false, alpha: Float = 1, accumulating: Bool = false
 ) {
-  gemm(
-    Block(a), Block(b), into: Block(c), transposeA: transposeA, transposeB: transposeB, alpha: alpha,
+  tiledProduct(
+    a.strip, b.strip, into: c.strip, transposeA: transposeA, transposeB: transposeB, alpha: alpha,
     accumulating: accumulating)
 }
 
@@ -24,8 +24,8 @@ package func gemm(
   rows rowsOfC: Range<Int>, transposeA: Bool = false, transposeB: Bool = false, alpha: Float = 1,
   accumulating: Bool = false
 ) {
-  gemm(
-    Block(a, rows: rowsOfA), Block(b), into: Block(c, rows: rowsOfC), transposeA: transposeA, transposeB: transposeB,
+  tiledProduct(
+    a.strip.rows(rowsOfA), b.strip, into: c.strip.rows(rowsOfC), transposeA: transposeA, transposeB: transposeB,
     alpha: alpha, accumulating: accumulating)
 }
 
@@ -35,27 +35,9 @@ package func gemm(
   into c: inout Matrix, rows rowsOfC: Range<Int>, transposeA: Bool = false, transposeB: Bool = false,
   alpha: Float = 1, accumulating: Bool = false
 ) {
-  gemm(
-    Block(a, rows: rowsOfA), Block(b, rows: rowsOfB), into: Block(c, rows: rowsOfC), transposeA: transposeA,
+  tiledProduct(
+    a.strip.rows(rowsOfA), b.strip.rows(rowsOfB), into: c.strip.rows(rowsOfC), transposeA: transposeA,
     transposeB: transposeB, alpha: alpha, accumulating: accumulating)
-}
-
-/// A rectangle of a matrix: rows are `stride` elements apart. Does not own or keep the memory.
-struct Block {
-  var base: UnsafeMutablePointer<Float>
-  var rows: Int
-  var columns: Int
-  var stride: Int
-
-  init(_ matrix: borrowing Matrix) {
-    (base, rows, columns, stride) = (matrix.base, matrix.rows, matrix.columns, matrix.columns)
-  }
-
-  init(_ matrix: borrowing Matrix, rows range: Range<Int>) {
-    precondition(range.lowerBound >= 0 && range.upperBound <= matrix.rows, "rows \(range) of \(matrix.rows)")
-    base = matrix.base + range.lowerBound * matrix.columns
-    (rows, columns, stride) = (range.count, matrix.columns, matrix.columns)
-  }
 }
 
 // 95 % of the rate of one call over everything (512×2048 of 4096×8192×768: 380 of 400 GFLOP/s), and many enough
@@ -63,8 +45,8 @@ struct Block {
 private let tileRows = 512
 private let tileColumns = 2048
 
-func gemm(
-  _ a: Block, _ b: Block, into c: Block, transposeA: Bool, transposeB: Bool, alpha: Float, accumulating: Bool
+private func tiledProduct(
+  _ a: Strip, _ b: Strip, into c: Strip, transposeA: Bool, transposeB: Bool, alpha: Float, accumulating: Bool
 ) {
   // m rows, n columns of the output, k inner
   let (m, k) = transposeA ? (a.columns, a.rows) : (a.rows, a.columns)

@@ -1,6 +1,4 @@
 import COpenBLAS
-import Dispatch
-import Synchronization
 
 /// Some rows of a matrix, lent to one piece of a threaded loop; rows are `stride` elements apart.
 ///
@@ -70,27 +68,4 @@ package func gemm(_ a: Strip, _ b: Strip, into c: Strip, transposeB: Bool = fals
   cblas_sgemm(
     CblasRowMajor, CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans, Int32(a.rows), Int32(n), Int32(k), 1,
     a.base, Int32(a.stride), b.base, Int32(b.stride), accumulating ? 1 : 0, c.base, Int32(c.stride))
-}
-
-extension Threads {
-  /// Calls `body(worker, i)` for i in 0..<n; calls of the same `worker`, of 0..<`count`, never overlap, so that
-  /// scratch memory can belong to a worker. Results must not depend on which worker does a piece.
-  package static func forEach(_ n: Int, withWorker body: (_ worker: Int, _ i: Int) -> Void) {
-    let workers = min(n, count)
-    if workers <= 1 {
-      for i in 0..<n { body(0, i) }
-      return
-    }
-    let next = Atomic<Int>(0)
-    withoutActuallyEscaping(body) { body in
-      let shared = Shared(body)
-      DispatchQueue.concurrentPerform(iterations: workers) { worker in
-        while true {
-          let i = next.wrappingAdd(1, ordering: .relaxed).oldValue
-          if i >= n { return }
-          shared.value(worker, i)
-        }
-      }
-    }
-  }
 }

@@ -18,20 +18,24 @@ package enum Threads {
   }
 
   /// Calls `body` for 0..<n, on up to `count` threads, and waits for all of them.
-  package static func forEach(_ n: Int, _ body: (Int) -> Void) {
+  package static func forEach(_ n: Int, _ body: (Int) -> Void) { forEach(n) { _, i in body(i) } }
+
+  /// The same with the worker's number: calls of the same `worker`, of 0..<`count`, never overlap, so that scratch
+  /// memory can belong to a worker. Results must not depend on which worker does a piece.
+  package static func forEach(_ n: Int, withWorker body: (_ worker: Int, _ i: Int) -> Void) {
     let workers = min(n, count)
     if workers <= 1 {
-      for i in 0..<n { body(i) }
+      for i in 0..<n { body(0, i) }
       return
     }
     let next = Atomic<Int>(0)
     withoutActuallyEscaping(body) { body in
       let shared = Shared(body)
-      DispatchQueue.concurrentPerform(iterations: workers) { _ in
+      DispatchQueue.concurrentPerform(iterations: workers) { worker in
         while true {
           let i = next.wrappingAdd(1, ordering: .relaxed).oldValue
           if i >= n { return }
-          shared.value(i)
+          shared.value(worker, i)
         }
       }
     }
