@@ -73,7 +73,8 @@ let package = Package(
       dependencies: ["Harvest", "ActCache", "Transformer", "LinearAlgebra", "Memory", "TestSupport"],
       swiftSettings: language),
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"], swiftSettings: language),
-    .testTarget(name: "SAETests", dependencies: ["SAE", "LinearAlgebra", "TestSupport"], swiftSettings: language),
+    .testTarget(
+      name: "SAETests", dependencies: ["SAE", "LinearAlgebra", "Memory", "TestSupport"], swiftSettings: language),
     .testTarget(
       name: "TrainTests", dependencies: ["Train", "SAE", "LinearAlgebra", "TestSupport"], exclude: ["Fixtures"],
       swiftSettings: language),

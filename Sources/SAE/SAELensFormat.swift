@@ -141,9 +141,12 @@ package enum SAELensFormat {
     }
     let shape = SAEConfiguration(
       architecture: architecture, dIn: configuration.dIn, dSAE: configuration.dSAE, k: configuration.k ?? 1)
-    let sae = try SparseAutoencoder(zeroed: shape)
+    try shape.validate()
+    // The file's own sizes first: memory is only taken for weights that are there.
     let file = try SafetensorsFile(path: "\(folder)/\(weightsFile)")
-    sae.wEnc.value = try file.matrix("W_enc", shape: [shape.dIn, shape.dSAE], rows: shape.dIn).transposed()
+    let wEnc = try file.matrix("W_enc", shape: [shape.dIn, shape.dSAE], rows: shape.dIn)
+    let sae = try SparseAutoencoder(zeroed: shape)
+    sae.wEnc.value = wEnc.transposed()
     sae.bEnc.value = try file.matrix("b_enc", shape: [shape.dSAE], rows: 1)
     sae.wDec.value = try file.matrix("W_dec", shape: [shape.dSAE, shape.dIn], rows: shape.dSAE)
     sae.bDec.value = try file.matrix("b_dec", shape: [shape.dIn], rows: 1)

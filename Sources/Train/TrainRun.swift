@@ -45,7 +45,16 @@ package final class TrainRun {
     self.configuration = configuration
     self.source = source
     nSteps = configuration.nSteps
-    _ = try configuration.saeConfiguration(width: source.width)
+    let shape = try configuration.saeConfiguration(width: source.width)
+    // Encoder and decoder, each with gradient and two moments, in f32; then the batch, centred, and its residual.
+    let bytes = 4.0 * Double(source.width) * (8 * Double(shape.dSAE) + 3 * Double(configuration.batch))
+    let memory = Double(ProcessInfo.processInfo.physicalMemory)
+    guard bytes < memory else {
+      throw TrainError.invalid(
+        "\(shape.dSAE) latents of width \(source.width) with batches of \(configuration.batch) need "
+          + "\(Int(bytes / 1e9)) GB of memory, this machine has \(Int(memory / 1e9)); choose fewer --latents or a smaller "
+          + "--batch")
+    }
   }
 
   package var isFinished: Bool {

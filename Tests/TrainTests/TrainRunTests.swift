@@ -105,6 +105,24 @@ struct ToyBatches: BatchSource {
     #expect(last < 0.5 * (try losses(configuration.out)[0]))
   }
 
+  @Test func moreThanTheMachineHoldsIsRefused() throws {
+    var huge = configuration("/nowhere", .topk)
+    huge.latents = "16777216"
+    huge.batch = 1 << 20
+    struct Wide: BatchSource {
+      let width = 65_536
+      let tokensPerEpoch = 1
+      let normalizationScale = 1.0
+      let secondsWaited = 0.0
+      let provenance = SAELensFormat.Provenance(modelName: nil, hookName: "h", context: nil, prependsBOS: nil)
+      func read(batch index: Int, into batch: inout Matrix) throws {}
+    }
+    do {
+      _ = try TrainRun(huge, source: Wide())
+      Issue.record("35 TB were accepted")
+    } catch { #expect("\(error)".hasPrefix("16777216 latents of width 65536 with batches of 1048576 need 36009 GB")) }
+  }
+
   @Test func secondRunDoesNothingAndUnfinishedOrDifferentRunsAreRefused() throws {
     let folder = try TemporaryFolder()
     let done = configuration("\(folder.path)/done", .topk)

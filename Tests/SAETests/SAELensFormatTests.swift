@@ -1,0 +1,84 @@
+import Foundation
+import LinearAlgebra
+import Memory
+import SAE
+import TestSupport
+import Testing
+
+@Suite struct SAELensFormatTests {
+  private let provenance = SAELensFormat.Provenance(
+    modelName: "m", hookName: "blocks.1.hook_resid_pre", context: 16, prependsBOS: true)
+
+  private func sae(_ architecture: SAEConfiguration.Architecture) throws -> SparseAutoencoder {
+    let sae = try SparseAutoencoder(SAEConfiguration(architecture: architecture, dIn: 5, dSAE: 12, k: 3), seed: 1)
+    var random = SeededGenerator(seed: 31)
+    sae.bEnc.value = Matrix(1, 12, random.floats(12))
+    sae.bDec.value = Matrix(1, 5, random.floats(5))
+    return sae
+  }
+
+  @Test(arguments: SAEConfiguration.Architecture.allCases)
+  func savedWithAnInputScaleItDoesToRawActivationsWhatItDidToScaledOnes(
+    architecture: SAEConfiguration.Architecture
+  ) throws {
+    let folder = try TemporaryFolder()
+    let trained = try sae(architecture)
+    let scale: Float = 0.25
+    try SAELensFormat.save(
+      trained, inputScale: scale, firingFrequency: nil, provenance: provenance, to: folder.path + "/sae")
+    let (loaded, found) = try SAELensFormat.open(run: folder.path)
+    #expect(found.hookName == provenance.hookName && found.context == 16 && found.prependsBOS == true)
+    var random = SeededGenerator(seed: 32)
+    let raw = Matrix(40, 5, random.floats(200, in: -8...8))
+    var scaled = raw.copy()
+    scaled.scale(by: scale)
+    let (a, b) = (trained.encode(scaled), loaded.encode(raw))
+    for row in 0..<40 {
+      #expect(a.row(row).map(\.latent) == b.row(row).map(\.latent))
+      for (x, y) in zip(a.row(row), b.row(row)) { #expect(abs(x.value - scale * y.value) < 1e-5) }
+    }
+    for (x, y) in zip(trained.decode(a).values, loaded.decode(b).values) { #expect(abs(x - scale * y) < 1e-5) }
+  }
+
+  @Test func whatThisEngineDoesNotDoIsNamed() throws {
+    let folder = try TemporaryFolder()
+    try SAELensFormat.save(
+      sae(.topk), inputScale: 1, firingFrequency: nil, provenance: provenance, to: folder.path)
+    let path = folder.path + "/cfg.json"
+    let text = try #require(FileManager.default.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) })
+    func message(replacing old: String, with new: String) throws -> String {
+      try Data(text.replacing(old, with: new).utf8).write(to: URL(fileURLWithPath: path))
+      do {
+        _ = try SAELensFormat.load(folder.path)
+        return "loaded"
+      } catch { return "\(error)" }
+    }
+    #expect(try message(replacing: "x", with: "x") == "loaded")
+    #expect(
+      try message(replacing: "\"topk\"", with: "\"gated\"")
+        == "\(path): architecture is gated, this program reads topk and standard")
+    #expect(
+      try message(replacing: "\"normalize_activations\" : \"none\"", with: "\"normalize_activations\" : \"layer_norm\"")
+        == "\(path): normalize_activations is layer_norm, this program reads none (fold it into the weights)")
+    #expect(
+      try message(replacing: "\"d_sae\" : 12", with: "\"d_sae\" : 13")
+        == "\(folder.path)/sae_weights.safetensors: tensor W_enc is F32 [5, 12], expected F32 [5, 13]")
+    #expect(
+      try message(replacing: "\"k\" : 3", with: "\"k\" : 99")
+        == "k is 99; it must be from 1 to the number of latents, 12")
+    #expect(try message(replacing: "{", with: "[").hasPrefix("\(path): not an SAELens configuration"))
+  }
+
+  @Test func truncatedWeightsAreNoticed() throws {
+    let folder = try TemporaryFolder()
+    try SAELensFormat.save(
+      sae(.relu), inputScale: 1, firingFrequency: [Float](repeating: 0.5, count: 12), provenance: provenance,
+      to: folder.path)
+    let path = folder.path + "/sae_weights.safetensors"
+    let whole = try #require(FileManager.default.contents(atPath: path))
+    for length in stride(from: 0, to: whole.count, by: 7) {
+      try whole.prefix(length).write(to: URL(fileURLWithPath: path))
+      #expect(throws: MemoryError.self) { _ = try SAELensFormat.load(folder.path) }
+    }
+  }
+}
