@@ -6,6 +6,7 @@
 # make model  fetch SmolLM2-135M for the README's "real model" section
 
 SWIFT ?= swift
+PYTHON ?= python3
 ACTCACHE = .build/release/actcache
 SWIFT_SOURCES = Package.swift Sources Tests data/generator
 DEBIAN_PACKAGES = libopenblas-dev libzstd-dev zstd gzip pkg-config
@@ -37,7 +38,7 @@ setup:
 	@sh scripts/setup.sh $(DEBIAN_PACKAGES)
 
 bench: build
-	@sh scripts/bench_peers.sh $(ACTCACHE)
+	@sh scripts/bench_peers.sh $(ACTCACHE) $(PYTHON)
 
 model:
 	@sh scripts/fetch_smollm2.sh

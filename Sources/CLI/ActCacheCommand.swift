@@ -20,10 +20,9 @@ struct ActCacheCommand: ParsableCommand {
     if let missing = missingInstructions() { fail(missing, status: 1) }
     var command: any ParsableCommand
     do { command = try parseAsRoot() } catch { exit(withError: error) }
-    do { try command.run() } catch let error where error is ExitCode || error is ValidationError || error is CleanExit {
-      exit(withError: error)
-    } catch {
-      fail("\(error)", status: exitStatus(of: error))
+    do { try command.run() } catch {
+      guard let status = exitStatus(of: error) else { exit(withError: error) }
+      fail("\(error)", status: status)
     }
   }
 

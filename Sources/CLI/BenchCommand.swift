@@ -26,13 +26,16 @@ struct BenchTrainCommand: ParsableCommand {
   @Option(help: "relu: λ of the L1 penalty.") var l1: Float = 1
   @Option(help: "Tokens per step.") var batch = 4096
   @Option(help: "Steps to time, after two that are not counted.") var steps = 8
-  @Option(help: "Threads; by default the machine's cores.") var threads: Int?
+  @OptionGroup var threads: ThreadsOption
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() throws {
-    if let threads { Threads.count = threads }
+    threads.apply()
+    guard (1...1 << 20).contains(batch), (1...10_000).contains(steps) else {
+      throw ValidationError("--batch \(batch) --steps \(steps): allowed are 1 to 1,048,576 and 1 to 10,000")
+    }
     let configuration = SAEConfiguration(architecture: arch, dIn: d, dSAE: latents, k: k, l1: l1)
-    let result = try TrainBenchmark(configuration, batch: batch, steps: max(1, steps)).run()
+    let result = try TrainBenchmark(configuration, batch: batch, steps: steps).run()
     if json { return try printJSON(result) }
     print(
       """
@@ -54,13 +57,16 @@ struct BenchForwardCommand: ParsableCommand {
   @Option(help: "Tokens per sequence.") var context = 256
   @Option(help: "Sequences per pass.") var sequences = 16
   @Option(help: "Passes to time, after one that is not counted; the best counts.") var repeats = 3
-  @Option(help: "Threads; by default the machine's cores.") var threads: Int?
+  @OptionGroup var threads: ThreadsOption
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() throws {
-    if let threads { Threads.count = threads }
+    threads.apply()
+    guard (1...1 << 20).contains(context), (1...1 << 16).contains(sequences) else {
+      throw ValidationError("--context \(context) --sequences \(sequences): allowed are 1 to 1,048,576 and 1 to 65,536")
+    }
     let result = try ForwardBenchmark(
-      TransformerModel.load(path: model), context: max(1, context), sequences: max(1, sequences), repeats: repeats
+      TransformerModel.load(path: model), context: context, sequences: sequences, repeats: repeats
     ).run()
     if json { return try printJSON(result) }
     func line(_ name: String, _ rate: ForwardBenchmark.Rate) -> String {
@@ -85,15 +91,19 @@ struct BenchTokenizeCommand: ParsableCommand {
   @Option(help: "Text file.") var text: String
   @Option(help: "What parts its documents.") var separator = "<|endoftext|>"
   @Option(help: "Runs; the best counts.") var repeats = 5
-  @Option(help: "Threads; by default the machine's cores.") var threads: Int?
+  @OptionGroup var threads: ThreadsOption
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() throws {
+    threads.apply()
+    guard !separator.isEmpty else {
+      throw ValidationError("--separator is empty; give a text of at least one character")
+    }
     let bytes = try MappedFile(path: text).copyOfBytes()
     if let offset = UTF8Text.firstError(in: bytes) { throw TokenizerError.invalidUTF8(offset: offset) }
     let documents = bytes.split(separator: Array(separator.utf8)).map { Array($0) }
     let result = TokenizerBenchmark.run(
-      try ModelTokenizer.load(model: tokenizer).tokenizer, documents, threads: threads ?? Threads.count,
+      try ModelTokenizer.load(model: tokenizer).tokenizer, documents, threads: Threads.count,
       repeats: repeats)
     if json { return try printJSON(result) }
     print(

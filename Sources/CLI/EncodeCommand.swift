@@ -16,7 +16,8 @@ struct EncodeCommand: ParsableCommand {
   func run() throws {
     let sae = try SAELensFormat.open(run: folder).sae
     let file = try SafetensorsFile(path: input)
-    let (tokens, width) = (file.tensors["x"]?.shape.first ?? 0, sae.configuration.dIn)
+    let (tokens, width) = (file.tensors["x"]?.shape.first ?? 1, sae.configuration.dIn)
+    guard tokens > 0 else { throw ValidationError("\(input): x has no tokens") }
     let x = try file.matrix("x", shape: [tokens, width], rows: tokens)
     let code = sae.encode(x)
     let recon = sae.decode(code)

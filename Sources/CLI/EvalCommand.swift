@@ -19,18 +19,20 @@ struct EvalCommand: ParsableCommand {
   @Option(help: "Tokenizer folder or file, for --contexts; by default the model's own.") var tokenizer: String?
   @Option(help: "Held-out sequences to use; by default all.") var sequences: Int?
   @Option(help: "Also print so many latents with the texts that activate them most.") var contexts = 0
-  @Option(help: "Threads; by default the machine's cores.") var threads: Int?
+  @OptionGroup var threads: ThreadsOption
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() throws {
-    if let threads { Threads.count = threads }
+    threads.apply()
+    if let sequences, sequences < 1 { throw ValidationError("--sequences \(sequences): at least 1 is needed") }
     let reader = try CacheReader(path: cache)
     let model = try TransformerModel.load(path: self.model)
     let texts = contexts > 0 ? try ModelTokenizer.load(model: tokenizer ?? self.model).tokenizer : nil
     var subjects: [String: [(place: Int, subject: Evaluation.Subject)]] = [:]
     for (place, run) in runs.enumerated() {
       let (sae, provenance) = try SAELensFormat.open(run: run)
-      subjects[provenance.hookName, default: []].append((place, .init(name: run, sae: sae)))
+      subjects[provenance.hookName, default: []].append(
+        (place, .init(name: run, sae: sae, weightsDigest: provenance.weightsDigest)))
     }
     let line = ProgressLine(quiet: json)
     var results: [(place: Int, result: EvaluationResult, latents: [LatentContexts])] = []
@@ -55,8 +57,11 @@ struct EvalCommand: ParsableCommand {
         Output(cache: cache, model: self.model, results: results.map(\.result), latents: results.map(\.latents)))
     } else {
       print(table(results.map(\.result)))
-      for entry in results where !entry.latents.isEmpty {
-        print("\n\(entry.result.run): latents and the held-out texts that activate them most")
+      for entry in results where contexts > 0 {
+        print(
+          entry.latents.isEmpty
+            ? "\n\(entry.result.run): no latent is active on 0.02 % to 2 % of the held-out tokens and in 5 texts"
+            : "\n\(entry.result.run): latents and the held-out texts that activate them most")
         for latent in entry.latents { print(text(of: latent, texts)) }
       }
     }

@@ -14,8 +14,9 @@ enum ExitStatus {
   static let interrupted: Int32 = 130
 }
 
-/// The exit code for an error that reached the command line.
-func exitStatus(of error: any Error) -> Int32 {
+/// The exit code for an error of our modules that reached the command line; nil for those of the argument parser,
+/// which prints them and ends the program by itself.
+func exitStatus(of error: any Error) -> Int32? {
   switch error {
   case let error as HarvestError: error.exitCode
   case let error as ActCacheError: error.exitCode
@@ -36,11 +37,17 @@ func exitStatus(of error: any Error) -> Int32 {
     case .invalid: 64
     case .missing: 66
     case .busy: 75
+    case .mismatch: 65
     case .diverged: 1
     }
+  case let error as SAEError:
+    switch error {
+    case .invalid: 64
+    case .damaged: 65
+    }
   case is EvaluateError: 65
-  case is SAEError: 64
-  default: 1
+  case is CocoaError, is DecodingError, is EncodingError, is POSIXError: 1
+  default: nil
   }
 }
 

@@ -33,7 +33,7 @@ struct HarvestCommand: ParsableCommand {
   @Option(help: "What parts documents in .txt files.") var separator = "<|endoftext|>"
   @Option(help: "The member of a .jsonl line that holds its text.") var textField = "text"
   @Option(help: "Share of the sequences that is kept from training.") var heldOut = 0.02
-  @Option(help: "Threads; by default the machine's cores.") var threads: Int?
+  @OptionGroup var threads: ThreadsOption
   @Flag(help: "Print one JSON object.") var json = false
 
   private var settings: HarvestConfiguration {
@@ -59,7 +59,7 @@ struct HarvestCommand: ParsableCommand {
   }
 
   func run() throws {
-    if let threads { Threads.count = threads }
+    threads.apply()
     try settings.validate()
     let run = try HarvestRun(
       settings, source: ModelSource(TransformerModel.load(path: model)),

@@ -35,7 +35,7 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Decides the initial weights and the order of the tokens.") var seed: UInt64?
   @Option(help: "Steps between two lines of metrics.jsonl.") var logSteps: Int?
   @Option(help: "Steps between two checkpoints.") var checkpointSteps: Int?
-  @Option(help: "Threads; by default the machine's cores. Results do not depend on it.") var threads: Int?
+  @OptionGroup var threads: ThreadsOption
   @Flag(help: "Continue an interrupted run from its checkpoint.") var resume = false
   @Flag(help: "Print one JSON object.") var json = false
 
@@ -77,12 +77,17 @@ struct TrainCommand: ParsableCommand {
   }
 
   func run() throws {
-    if let threads { Threads.count = threads }
+    threads.apply()
     let settings = try settings()
     try settings.validate()
     let source = try CacheBatches(
       CacheReader(path: settings.cache), hook: settings.hook, batchSize: settings.batch, seed: settings.seed)
     let run = try TrainRun(settings, source: source)
+    if settings.arch == .topk, settings.auxCoefficient > 0, settings.deadTokens >= settings.tokens {
+      printError(
+        "note: AuxK cannot act: no latent counts as dead before \(grouped(settings.deadTokens)) tokens without activity, and "
+          + "the run has \(grouped(settings.tokens)); lower --dead-tokens to use it")
+    }
     let line = ProgressLine(quiet: json)
     let interruption = Interruption()
     var last: StepMetrics?

@@ -21,13 +21,14 @@ package struct EvaluationResult: Codable, Sendable, Equatable {
   package var l0 = 0.0
   /// Σ‖x − x̂‖² / Σ‖x − mean‖² over the held-out tokens.
   package var fvu = 0.0
-  /// Mean over tokens and elements of (x − x̂)², in the units of training: raw activations times the cache's scale.
+  /// Mean over tokens and elements of (x − x̂)², in the cache's normalised units (raw activations times its scale),
+  /// whatever normalisation the run used.
   package var mse = 0.0
   /// Latents that were active on at least one held-out token, and the rest.
   package var alive = 0
   package var dead = 0
   /// Next-token cross-entropy in nats: of the model as it is, with the reconstruction in place of the activation, and
-  /// with zeros or the training mean in its place.
+  /// with zeros or the mean of the cache's text in its place.
   package var ceOriginal = 0.0
   package var ceSpliced = 0.0
   package var ceZeroAblated = 0.0
@@ -48,10 +49,13 @@ package final class Evaluation {
     /// The name in results: the run's folder.
     package var name: String
     package var sae: SparseAutoencoder
+    /// Of the model that the SAE was trained on, if its files say so.
+    package var weightsDigest: String?
 
-    package init(name: String, sae: SparseAutoencoder) {
+    package init(name: String, sae: SparseAutoencoder, weightsDigest: String? = nil) {
       self.name = name
       self.sae = sae
+      self.weightsDigest = weightsDigest
     }
   }
 
@@ -80,6 +84,13 @@ package final class Evaluation {
       throw EvaluateError.mismatch(
         "\(subject.name): the SAE is for activations of width \(subject.sae.configuration.dIn), \(name) has "
           + "\(stream.width); evaluate it on the hook it was trained on")
+    }
+    for subject in subjects {
+      if let trainedOn = subject.weightsDigest, trainedOn != digest {
+        throw EvaluateError.mismatch(
+          "\(subject.name): the SAE was trained on the model of weights \(trainedOn.prefix(12)), this one has "
+            + "\(digest.prefix(12)); evaluate it with its own model and cache")
+      }
     }
     reader = try HeldOutReader(cache)
     self.subjects = subjects
@@ -146,6 +157,10 @@ package final class Evaluation {
       progress(min(nSequences, start + sequencesPerBatch), nSequences)
     }
 
+    for (subject, sums) in zip(subjects, sums) where !(sums.squares + sums.ce + sums.kl).isFinite {
+      throw EvaluateError.mismatch(
+        "\(subject.name): its reconstructions are not finite; the SAE is damaged or diverged, train it again")
+    }
     guard scored > 0 else {
       throw EvaluateError.mismatch("the held-out sequences hold no position that predicts a next token")
     }
@@ -155,7 +170,7 @@ package final class Evaluation {
         run: subject.name, hook: hook.name, architecture: shape.architecture.rawValue, latents: shape.dSAE)
       (result.sequences, result.tokens, result.scoredTokens) = (nSequences, tokens, scored)
       result.l0 = Double(sums.active) / Double(tokens)
-      result.fvu = sums.squares / variance.total
+      result.fvu = variance.total > 0 ? sums.squares / variance.total : 0
       result.mse = sums.squares * stream.scale * stream.scale / Double(tokens * stream.width)
       result.alive = sums.uses.count { $0 > 0 }
       result.dead = shape.dSAE - result.alive

@@ -43,9 +43,8 @@ final class OriginalPass {
         workspace: workspace)
       return
     }
-    let replacement = values.copy()
-    let box = Box(replacement)
-    let splice = Splice(at: hook) { _, matrix in matrix.assign(box.matrix) }
+    let replacement = SharedMatrix(values.copy())
+    let splice = Splice(at: hook) { _, matrix in matrix.assign(replacement.matrix) }
     if let start {
       try model.forward(
         from: start, startResidual, nSequences: tokens.nSequences, nPositions: tokens.nPositions, splice: splice,
@@ -60,11 +59,5 @@ final class OriginalPass {
     try run(replacing: values)
     return try model.crossEntropy(workspace.finalState, targets: targets, scratch: workspace.unembedding)
       .reduce(0) { $0 + Double($1) }
-  }
-
-  /// Holds a matrix, which cannot be copied, for a closure that can.
-  private final class Box {
-    let matrix: Matrix
-    init(_ matrix: consuming Matrix) { self.matrix = matrix }
   }
 }

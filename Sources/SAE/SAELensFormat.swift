@@ -21,6 +21,9 @@ package enum SAELensFormat {
       var hookName: String?
       var contextSize: Int?
       var prependBOS: Bool?
+      /// Ours: the model (SHA-256 of its weights) and the stream of the cache that the SAE was trained on.
+      var weightsDigest: String?
+      var streamKey: String?
 
       enum CodingKeys: String, CodingKey {
         case saeLensVersion = "sae_lens_version"
@@ -28,6 +31,8 @@ package enum SAELensFormat {
         case hookName = "hook_name"
         case contextSize = "context_size"
         case prependBOS = "prepend_bos"
+        case weightsDigest = "actcache_weights"
+        case streamKey = "actcache_stream"
       }
     }
     var architecture: String
@@ -59,12 +64,20 @@ package enum SAELensFormat {
     package var hookName: String
     package var context: Int?
     package var prependsBOS: Bool?
+    /// SHA-256 of the weights of the model that was harvested, and the key of the stream in the cache.
+    package var weightsDigest: String?
+    package var streamKey: String?
 
-    package init(modelName: String?, hookName: String, context: Int?, prependsBOS: Bool?) {
+    package init(
+      modelName: String?, hookName: String, context: Int?, prependsBOS: Bool?, weightsDigest: String? = nil,
+      streamKey: String? = nil
+    ) {
       self.modelName = modelName
       self.hookName = hookName
       self.context = context
       self.prependsBOS = prependsBOS
+      self.weightsDigest = weightsDigest
+      self.streamKey = streamKey
     }
   }
 
@@ -81,7 +94,7 @@ package enum SAELensFormat {
       rescalesByDecoderNorm: shape.architecture == .topk ? false : nil,
       metadata: .init(
         modelName: provenance.modelName, hookName: provenance.hookName, contextSize: provenance.context,
-        prependBOS: provenance.prependsBOS))
+        prependBOS: provenance.prependsBOS, weightsDigest: provenance.weightsDigest, streamKey: provenance.streamKey))
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     var bEnc = sae.bEnc.value.copy()
@@ -121,10 +134,11 @@ package enum SAELensFormat {
     do {
       configuration = try JSONDecoder().decode(Configuration.self, from: Data(text))
     } catch {
-      throw SAEError.invalid("\(path): not an SAELens configuration (\(error)); point at a folder that holds an SAE")
+      throw SAEError.damaged(
+        "\(path): not an SAELens configuration (\(Self.reason(error))); point at a folder that holds an SAE")
     }
     func unsupported(_ key: String, _ found: String, _ expected: String) -> SAEError {
-      .invalid("\(path): \(key) is \(found), this program reads \(expected)")
+      .damaged("\(path): \(key) is \(found), this program reads \(expected)")
     }
     let architecture: SAEConfiguration.Architecture
     switch configuration.architecture {
@@ -138,6 +152,9 @@ package enum SAELensFormat {
     if !configuration.appliesBDecToInput { throw unsupported("apply_b_dec_to_input", "false", "true") }
     if configuration.rescalesByDecoderNorm == true {
       throw unsupported("rescale_acts_by_decoder_norm", "true", "false (fold it into the weights)")
+    }
+    if architecture == .topk && configuration.k == nil {
+      throw unsupported("k", "missing", "a number of active latents")
     }
     let shape = SAEConfiguration(
       architecture: architecture, dIn: configuration.dIn, dSAE: configuration.dSAE, k: configuration.k ?? 1)
@@ -155,7 +172,17 @@ package enum SAELensFormat {
       sae,
       Provenance(
         modelName: metadata.modelName, hookName: metadata.hookName ?? "", context: metadata.contextSize,
-        prependsBOS: metadata.prependBOS)
+        prependsBOS: metadata.prependBOS, weightsDigest: metadata.weightsDigest, streamKey: metadata.streamKey)
     )
+  }
+
+  /// The key and the words of a decoding error, without its debug dump.
+  private static func reason(_ error: any Error) -> String {
+    switch error {
+    case DecodingError.keyNotFound(let key, _): "\(key.stringValue) is missing"
+    case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context):
+      "\(context.codingPath.map(\.stringValue).joined(separator: ".")) is of another type"
+    default: "it is not JSON"
+    }
   }
 }

@@ -4,7 +4,7 @@ import Memory
 extension SafetensorsWriter.Tensor {
   /// A tensor with the elements of `matrix`, row by row.
   package init(_ name: String, shape: [Int], _ matrix: consuming Matrix) {
-    let box = MatrixBox(matrix)
+    let box = SharedMatrix(matrix)
     self.init(name: name, shape: shape) { (body) throws(MemoryError) in
       try box.matrix.withSpan { (span) throws(MemoryError) in try body(span) }
     }
@@ -17,10 +17,4 @@ extension SafetensorsFile {
     let values = try floats(name, shape: shape)
     return Matrix(rows, rows == 0 ? 0 : values.count / rows, values)
   }
-}
-
-/// Holds a matrix, which cannot be copied, for a closure that can.
-private final class MatrixBox {
-  let matrix: Matrix
-  init(_ matrix: consuming Matrix) { self.matrix = matrix }
 }

@@ -4,7 +4,7 @@ import LinearAlgebra
 package struct StepLosses: Sendable, Equatable {
   /// Mean over tokens and elements of (x − x̂)².
   package var mse = 0.0
-  /// Σ‖x − x̂‖² / Σ‖x − mean‖².
+  /// Σ‖x − x̂‖² / Σ‖x − mean‖² of the batch; 0 where all its tokens are equal.
   package var fvu = 0.0
   /// Mean over tokens of ‖c‖₁ / dIn, without λ.
   package var l1 = 0.0
@@ -38,7 +38,8 @@ extension SparseAutoencoder {
     let (squares, sum, nActive, uses) =
       isDense ? denseStep(penalty: penalty, scale: scale) : sparseStep(penalty: penalty, scale: scale)
     losses.mse = squares / Double(tokens * d)
-    losses.fvu = squares / max(totalVariance(x), .leastNormalMagnitude)
+    let variance = totalVariance(x)
+    losses.fvu = variance > 0 ? squares / variance : 0
     losses.l0 = Double(nActive) / Double(tokens)
     losses.l1 = sum / Double(tokens * d)
     losses.total = losses.mse

@@ -7,14 +7,20 @@ package final class CacheBatches: BatchSource {
   private let reader: TrainingReader
   package let normalizationScale: Double
   package let provenance: SAELensFormat.Provenance
+  package let identity: DataIdentity
 
   /// - Throws: `ActCacheError` if the cache is damaged or lacks the hook.
   package init(_ cache: CacheReader, hook: String, batchSize: Int, seed: UInt64) throws {
     reader = try TrainingReader(cache, hook: hook, batchSize: batchSize, seed: seed)
     normalizationScale = try cache.hook(hook).scale
+    let stream = try cache.hook(hook)
     provenance = SAELensFormat.Provenance(
       modelName: nil, hookName: hook, context: cache.manifest.context,
-      prependsBOS: cache.manifest.identity.tokens.bos != nil)
+      prependsBOS: cache.manifest.identity.tokens.bos != nil, weightsDigest: cache.manifest.identity.weights,
+      streamKey: stream.streamKey)
+    identity = DataIdentity(
+      stream: stream.streamKey, text: cache.manifest.corpus.chain, sequences: cache.manifest.nSequences,
+      heldOut: cache.manifest.heldOut.count, windowFrames: reader.order.windowFrames)
   }
 
   package var width: Int { reader.width }

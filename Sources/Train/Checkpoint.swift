@@ -68,7 +68,7 @@ struct Checkpoint: Codable {
     }
     guard state.tokensSinceActive.count == sae.configuration.dSAE, state.activity.counts.count == sae.configuration.dSAE
     else {
-      throw TrainError.invalid(
+      throw TrainError.mismatch(
         "\(path)/\(stateFile): \(state.tokensSinceActive.count) latents, the run has \(sae.configuration.dSAE)")
     }
     let file = try SafetensorsFile(path: "\(path)/\(tensorFile)")

@@ -36,11 +36,13 @@ package final class Optimizer {
     moments = sae.parameters.map { Moments(like: $0) }
   }
 
-  /// Applies the parameters' gradients. Returns the joint norm of the gradients before clipping.
+  /// Applies the parameters' gradients. Returns the joint norm of the gradients before clipping; nil, with nothing
+  /// changed but the decoder's gradient, if it is not finite.
   @discardableResult
-  package func apply(to sae: SparseAutoencoder, learningRate: Float) -> Double {
+  package func apply(to sae: SparseAutoencoder, learningRate: Float) -> Double? {
     removeParallelPart(of: &sae.wDec.gradient, along: sae.wDec.value)
     let norm = sae.parameters.reduce(0.0) { $0 + sumOfSquares($1.gradient) }.squareRoot()
+    guard norm.isFinite else { return nil }
     step += 1
     let update = AdamStep(
       learningRate: learningRate, beta1: beta1, beta2: beta2, step: step,

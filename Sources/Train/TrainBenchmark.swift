@@ -34,7 +34,7 @@ package struct TrainBenchmark: Sendable {
   package func run() throws -> Result {
     let sae = try SparseAutoencoder(configuration, seed: 0)
     let optimizer = Optimizer(sae)
-    let pool = (0..<4).map { Batch(syntheticBatch(seed: UInt64($0))) }
+    let pool = (0..<4).map { SharedMatrix(syntheticBatch(seed: UInt64($0))) }
     sae.setDecoderBias(fromMedianOf: pool[0].matrix)
     var seconds: [Double] = []
     var l0 = 0.0
@@ -71,10 +71,4 @@ package struct TrainBenchmark: Sendable {
     x.scale(by: Float((Double(x.count) / sumOfSquares(x)).squareRoot()))
     return x
   }
-}
-
-/// Holds a matrix, which cannot be copied, in an array.
-private final class Batch {
-  let matrix: Matrix
-  init(_ matrix: consuming Matrix) { self.matrix = matrix }
 }

@@ -123,15 +123,17 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     try check(!hook.isEmpty, "no hook given; add --hook NAME (`actcache info CACHE` lists them)")
     try check(!out.isEmpty, "no run folder given; add --out RUN")
     try check(objective == "local", "objective \(objective) is not known; this version trains local")
-    try check(tokens >= 1, "tokens is \(tokens); it must be at least 1")
+    try check(tokens >= 1 && tokens <= 1 << 50, "tokens is \(tokens); 1 to 2^50 are allowed")
     try check(batch >= 1 && batch <= 1 << 20, "batch is \(batch); 1 to 1,048,576 are allowed")
-    try check(lr.map { $0 > 0 && $0.isFinite } ?? true, "lr is \(lr ?? 0); it must be positive")
+    try check(lr.map { $0 > 0 && Float($0).isFinite } ?? true, "lr is \(lr ?? 0); it must be positive")
     try check(
       warmupFraction >= 0 && decayFraction >= 0 && warmupFraction + decayFraction <= 1,
       "warmup-fraction \(warmupFraction) and decay-fraction \(decayFraction) must not be negative, nor more than 1 together"
     )
-    try check(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1, "beta1 \(beta1) and beta2 \(beta2) must be in [0, 1)")
-    try check(clip >= 0 && clip.isFinite, "clip is \(clip); it must not be negative (0 switches it off)")
+    try check(
+      beta1 >= 0 && Float(beta1) < 1 && beta2 >= 0 && Float(beta2) < 1,
+      "beta1 \(beta1) and beta2 \(beta2) must be in [0, 1)")
+    try check(clip >= 0 && Float(clip).isFinite, "clip is \(clip); it must not be negative (0 switches it off)")
     try check(logSteps >= 1 && checkpointSteps >= 1, "log-steps and checkpoint-steps must be at least 1")
     _ = try inputScale(cacheScale: 1)
     _ = try latentCount(width: 1)

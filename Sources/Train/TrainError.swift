@@ -4,6 +4,8 @@ package enum TrainError: Error, Equatable, CustomStringConvertible {
   case invalid(String)
   /// A file that is not there.
   case missing(String)
+  /// Files or data that do not belong together, or are damaged.
+  case mismatch(String)
   /// Another process works in the folder.
   case busy(String)
   /// The loss is not a number any more.
@@ -11,7 +13,7 @@ package enum TrainError: Error, Equatable, CustomStringConvertible {
 
   package var description: String {
     switch self {
-    case .invalid(let what), .missing(let what), .busy(let what), .diverged(let what): what
+    case .invalid(let what), .mismatch(let what), .missing(let what), .busy(let what), .diverged(let what): what
     }
   }
 }

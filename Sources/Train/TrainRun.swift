@@ -14,14 +14,37 @@ package protocol BatchSource {
   /// Seconds that `read` has waited for data so far.
   var secondsWaited: Double { get }
   var provenance: SAELensFormat.Provenance { get }
+  /// What the batches are made from; a run goes on only with the same.
+  var identity: DataIdentity { get }
   /// Fills `batch` [tokens, width] with raw activations.
   func read(batch index: Int, into batch: inout Matrix) throws
+}
+
+/// Decides every batch, together with the seed: which activations, of which text, in which order.
+package struct DataIdentity: Codable, Equatable, Sendable {
+  /// Key of the stream: model, tokenizer, token settings, hook and storage type.
+  package var stream: String
+  /// Chain over the tokens.
+  package var text: String
+  package var sequences: Int
+  package var heldOut: Int
+  /// Frames that are shuffled together.
+  package var windowFrames: Int
+
+  package init(stream: String, text: String, sequences: Int, heldOut: Int, windowFrames: Int) {
+    self.stream = stream
+    self.text = text
+    self.sequences = sequences
+    self.heldOut = heldOut
+    self.windowFrames = windowFrames
+  }
 }
 
 /// One run of `actcache train`: from a source of batches to an SAE on disk, in steps that can be interrupted and
 /// resumed bit by bit.
 ///
 ///     <out>/config.yaml       complete, replayable
+///     <out>/data.json         which data it was trained on
 ///     <out>/metrics.jsonl     one line per `log-steps` steps
 ///     <out>/checkpoints/      the newest state, while the run is not finished
 ///     <out>/sae/              the result, in SAELens' layout
@@ -80,6 +103,7 @@ package final class TrainRun {
   ) throws -> Outcome {
     let checkpoints = "\(folder)/checkpoints"
     try agreeOnConfiguration()
+    try agreeOnData()
     if isFinished { return .alreadyFinished }
     let resumeStep = Checkpoint.latestStep(in: checkpoints)
     if let resumeStep, !resuming {
@@ -126,7 +150,11 @@ package final class TrainRun {
         )
       }
       let rate = schedule.learningRate(step: step)
-      let norm = optimizer.apply(to: sae, learningRate: rate)
+      guard let norm = optimizer.apply(to: sae, learningRate: rate) else {
+        throw TrainError.diverged(
+          "\(folder): the gradients are not finite at step \(step); lower --lr (now \(schedule.peak)) or check "
+            + "--normalization")
+      }
       if step >= countFrom { activity.add(sae, tokens: configuration.batch) }
       if optimizer.step % configuration.logSteps == 0 || optimizer.step == nSteps {
         let now = ContinuousClock.now
@@ -146,11 +174,35 @@ package final class TrainRun {
         try Checkpoint.save(sae, optimizer, activity, in: checkpoints)
       }
     }
+    // A full disk here must not cost the run.
+    try Checkpoint.save(sae, optimizer, activity, in: checkpoints)
     try SAELensFormat.save(
       sae, inputScale: inputScale, firingFrequency: activity.frequencies, provenance: source.provenance,
       to: "\(folder)/sae")
     try FileManager.default.removeItem(atPath: checkpoints)
     return .finished
+  }
+
+  /// Writes data.json, or checks that the one in the folder names the same data.
+  private func agreeOnData() throws {
+    let path = "\(folder)/data.json"
+    guard let text = FileManager.default.contents(atPath: path) else {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
+      try DurableFile.write([UInt8](try encoder.encode(source.identity)), to: path)
+      return
+    }
+    let there: DataIdentity
+    do { there = try JSONDecoder().decode(DataIdentity.self, from: text) } catch {
+      throw TrainError.mismatch("\(path): not the data of a run; choose another --out, or remove \(folder)")
+    }
+    guard there == source.identity else {
+      let (a, b) = (there, source.identity)
+      throw TrainError.mismatch(
+        "\(folder): was trained on stream \(a.stream.prefix(12)), text \(a.text.prefix(12)), \(a.sequences) sequences, "
+          + "\(a.heldOut) held out; this cache has stream \(b.stream.prefix(12)), text \(b.text.prefix(12)), "
+          + "\(b.sequences) sequences, \(b.heldOut) held out; give the cache it was begun with, or another --out")
+    }
   }
 
   /// Writes config.yaml, or checks that the one in the folder says the same.

@@ -69,6 +69,78 @@ import Transformer
     }
   }
 
+  /// Every number again from full logits and plain loops, by another way through the model: from the tokens, with a
+  /// splice.
+  @Test func metricsEqualTheirDefinitions() throws {
+    let folder = try TemporaryFolder()
+    let model = try TransformerModel.load(path: Self.data.appendingPathComponent("model").path)
+    let hook = "blocks.2.hook_resid_mid"
+    let cache = try harvest([hook], into: folder, model: model)
+    let stream = try cache.hook(hook)
+    let width = stream.width
+    let sae = try SparseAutoencoder(SAEConfiguration(architecture: .topk, dIn: width, dSAE: 2 * width, k: 20), seed: 5)
+    let result = try Evaluation([.init(name: "random", sae: sae)], hook: hook, cache: cache, model: model).run(
+      limit: 3)[0]
+
+    let point = try model.configuration.hook(named: hook)
+    let reader = try HeldOutReader(cache)
+    let workspace = ForwardWorkspace()
+    func logProbabilities(_ tokens: TokenBatch, replacing: ((inout Matrix) -> Void)?) throws -> [[Double]] {
+      let splice = replacing.map { replace in Splice(at: point) { _, values in replace(&values) } }
+      try model.forward(tokens, splice: splice, wantsFinalState: true, workspace: workspace)
+      let logits = model.logits(workspace.finalState)
+      return (0..<logits.rows).map { row in
+        let values = (0..<logits.columns).map { Double(logits[row, $0]) }
+        let largest = values.max() ?? 0
+        let sum = values.reduce(0.0) { $0 + exp($1 - largest) }
+        return values.map { $0 - largest - log(sum) }
+      }
+    }
+    var (ce, spliced, zero, mean, kl) = (0.0, 0.0, 0.0, 0.0, 0.0)
+    var (errors, active) = (0.0, 0)
+    var (rows, alive): ([[Double]], Set<Int>) = ([], [])
+    for ordinal in 0..<3 {
+      let sequence = try reader.sequence(ordinal)
+      let tokens = TokenBatch(ids: sequence.tokens, nSequences: 1, nPositions: 24)
+      var x = Matrix(0, 0)
+      try model.forward(tokens, hooks: [point], workspace: workspace) { _, values in x = values.copy() }
+      let code = sae.encode(x)
+      let recon = sae.decode(code)
+      for position in 0..<24 {
+        rows.append((0..<width).map { Double(x[position, $0]) })
+        for i in 0..<width { errors += pow(Double(x[position, i]) - Double(recon[position, i]), 2) }
+        for (latent, _) in code.row(position) { alive.insert(latent) }
+        active += code.row(position).count
+      }
+      let reconstruction = SharedMatrix(recon)
+      let original = try logProbabilities(tokens, replacing: nil)
+      let q = try logProbabilities(tokens) { $0.assign(reconstruction.matrix) }
+      let z = try logProbabilities(tokens) { $0.fill(0) }
+      let m = try logProbabilities(tokens) { values in
+        for row in 0..<24 { for i in 0..<width { values[row, i] = Float(stream.statistics.channelMean[i]) } }
+      }
+      for position in 0..<23 {
+        let next = Int(sequence.tokens[position + 1])
+        ce -= original[position][next]
+        spliced -= q[position][next]
+        zero -= z[position][next]
+        mean -= m[position][next]
+        kl += zip(original[position], q[position]).reduce(0.0) { $0 + exp($1.0) * ($1.0 - $1.1) }
+      }
+    }
+    let means = (0..<width).map { i in rows.reduce(0.0) { $0 + $1[i] } / Double(rows.count) }
+    let variance = rows.reduce(0.0) { sum, row in sum + zip(row, means).reduce(0.0) { $0 + pow($1.0 - $1.1, 2) } }
+    func close(_ a: Double, _ b: Double) -> Bool { abs(a - b) <= 1e-4 * max(abs(b), 1e-2) }
+    #expect(close(result.ceOriginal, ce / 69) && close(result.ceSpliced, spliced / 69), "\(result), \(ce / 69)")
+    #expect(close(result.ceZeroAblated, zero / 69) && close(result.ceMeanAblated, mean / 69))
+    #expect(close(result.ceIncrease, (spliced - ce) / 69) && close(result.kl, kl / 69), "\(result.kl), \(kl / 69)")
+    #expect(close(result.lossRecoveredZero, (zero - spliced) / (zero - ce)))
+    #expect(close(result.lossRecoveredMean, (mean - spliced) / (mean - ce)))
+    #expect(close(result.fvu, errors / variance), "\(result.fvu), \(errors / variance)")
+    #expect(close(result.mse, errors * stream.scale * stream.scale / Double(72 * width)))
+    #expect(result.l0 == Double(active) / 72 && result.alive == alive.count && result.dead == 2 * width - alive.count)
+  }
+
   @Test func trainedSAEIsBetterThanTheAblations() throws {
     let folder = try TemporaryFolder()
     let model = try TransformerModel.load(path: Self.data.appendingPathComponent("model").path)

@@ -68,7 +68,7 @@ import Train
           #expect(worst < 2e-4, "step \(step): gradient of \(parameter.name) is off by \(worst)")
         }
       }
-      let norm = optimizer.apply(to: sae, learningRate: fixture.learningRate)
+      let norm = try #require(optimizer.apply(to: sae, learningRate: fixture.learningRate))
       #expect(close(norm, expected.gradientNorm), "step \(step): norm \(norm), expected \(expected.gradientNorm)")
       if expected.weights != nil {
         for parameter in sae.parameters {

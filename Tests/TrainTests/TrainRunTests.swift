@@ -11,6 +11,7 @@ struct ToyBatches: BatchSource {
   let tokensPerEpoch = 1000
   let normalizationScale = 0.7
   let secondsWaited = 0.0
+  var identity = DataIdentity(stream: "toy", text: "toy", sequences: 125, heldOut: 0, windowFrames: 1)
   let provenance = SAELensFormat.Provenance(
     modelName: "toy", hookName: "blocks.0.hook_resid_post", context: 8, prependsBOS: false)
 
@@ -115,6 +116,7 @@ struct ToyBatches: BatchSource {
       let normalizationScale = 1.0
       let secondsWaited = 0.0
       let provenance = SAELensFormat.Provenance(modelName: nil, hookName: "h", context: nil, prependsBOS: nil)
+      let identity = DataIdentity(stream: "", text: "", sequences: 1, heldOut: 0, windowFrames: 1)
       func read(batch index: Int, into batch: inout Matrix) throws {}
     }
     do {
@@ -146,5 +148,32 @@ struct ToyBatches: BatchSource {
     ) {
       _ = try TrainRun(open, source: ToyBatches()).run(resuming: false)
     }
+  }
+
+  @Test func otherDataIsRefusedOnResume() throws {
+    let folder = try TemporaryFolder()
+    let open = configuration("\(folder.path)/open", .topk)
+    _ = try TrainRun(open, source: ToyBatches()).run(resuming: false, isInterrupted: { true })
+    var other = ToyBatches()
+    other.identity.text = "another"
+    #expect(
+      throws: TrainError.mismatch(
+        "\(open.out): was trained on stream toy, text toy, 125 sequences, 0 held out; this cache has stream toy, text "
+          + "another, 125 sequences, 0 held out; give the cache it was begun with, or another --out")
+    ) { _ = try TrainRun(open, source: other).run(resuming: true) }
+  }
+
+  @Test func lossesAndGradientsThatAreNotFiniteEndTheRun() throws {
+    let folder = try TemporaryFolder()
+    var wild = configuration("\(folder.path)/wild", .relu)
+    wild.lr = 1e30
+    do {
+      _ = try TrainRun(wild, source: ToyBatches()).run(resuming: false)
+      Issue.record("the run went on")
+    } catch TrainError.diverged(let message) {
+      #expect(message.contains("lower --lr"))
+    }
+    wild.lr = 1e300
+    #expect(throws: TrainError.self) { try wild.validate() }
   }
 }

@@ -1,0 +1,81 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The program as a user meets it: the binary that was built beside these tests.
+@Suite struct CommandTests {
+  private struct Outcome {
+    var status: Int32
+    var output: String
+    var errors: String
+  }
+
+  private func actcache(_ arguments: String...) throws -> Outcome { try actcache(arguments) }
+
+  private func actcache(_ arguments: [String]) throws -> Outcome {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+      .appendingPathComponent("actcache")
+    process.arguments = arguments
+    process.currentDirectoryURL = SharedInputs.packageRoot
+    let (output, errors) = (Pipe(), Pipe())
+    process.standardOutput = output
+    process.standardError = errors
+    try process.run()
+    let text = output.fileHandleForReading.readDataToEndOfFile()
+    let messages = errors.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    return Outcome(
+      status: process.terminationStatus, output: String(decoding: text, as: UTF8.self),
+      errors: String(decoding: messages, as: UTF8.self))
+  }
+
+  @Test(arguments: ["", "harvest", "train", "eval", "encode", "info", "bench", "doctor"])
+  func everyCommandHasHelp(command: String) throws {
+    let help = try command.isEmpty ? actcache("--help") : actcache(command, "--help")
+    #expect(help.status == 0 && help.output.contains("USAGE: actcache"), "\(help)")
+  }
+
+  @Test func errorsGoToStandardErrorWithTheirExitCodes() throws {
+    let folder = try TemporaryFolder()
+    let missing = try actcache("info", folder.path + "/none")
+    #expect(missing.status == 66 && missing.output.isEmpty && missing.errors.hasPrefix("actcache: "), "\(missing)")
+    #expect(try actcache("train", "--hook", "h", "--out", "o").status == 64)
+    #expect(try actcache("train", "--threads", "0").status == 64)
+    #expect(try actcache("nonsense").status == 64)
+    let hook = try actcache(
+      "harvest", "--model", "data/model", "--corpus", "data/stories.jsonl.zst", "--hook", "blocks.9.hook_resid_post",
+      "--out",
+      folder.path + "/c")
+    #expect(hook.status == 64 && hook.errors.contains("valid: hook_embed"), "\(hook)")
+    let model = try actcache(
+      "harvest", "--model", folder.path, "--corpus", "data/stories.jsonl.zst", "--hook", "hook_embed", "--out",
+      folder.path + "/c")
+    #expect(model.status == 66, "\(model)")
+  }
+
+  @Test func theMainJobRunsAndItsJSONParses() throws {
+    let folder = try TemporaryFolder()
+    let (cache, run) = (folder.path + "/cache", folder.path + "/run")
+    func json(_ outcome: Outcome) throws -> [String: Any] {
+      #expect(outcome.status == 0, "\(outcome)")
+      return try #require(try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Any])
+    }
+    let harvest = [
+      "harvest", "--model", "data/model", "--corpus", "data/stories.jsonl.zst", "--hook", "blocks.1.hook_resid_post",
+      "--context", "16", "--tokens", "1024", "--out", cache, "--json",
+    ]
+    func harvested() throws -> [String: Any] { try json(actcache(harvest)) }
+    #expect(try harvested()["outcome"] as? String == "finished")
+    #expect(try harvested()["outcome"] as? String == "alreadyComplete")
+    let trained = try json(
+      actcache(
+        "train", "--cache", cache, "--hook", "blocks.1.hook_resid_post", "--out", run, "--latents", "2x", "--k", "4",
+        "--batch", "64", "--tokens", "640", "--json"))
+    #expect(trained["outcome"] as? String == "finished")
+    let evaluated = try json(actcache("eval", run, "--cache", cache, "--model", "data/model", "--json"))
+    let results = try #require(evaluated["results"] as? [[String: Any]])
+    #expect(try #require(results.first?["l0"] as? Double) <= 4)
+    #expect(try actcache("info", cache).output.contains("64 sequences of 16 tokens"))
+  }
+}
