@@ -57,7 +57,7 @@ public func synchronizeFolder(of path: String) throws(MemoryError) {
   try FileDescriptor(readingFrom: folder).synchronize()
 }
 
-/// Creates `path` and its parents; existing folders are fine.
+/// Creates `path` and its parents, durably; existing folders are fine.
 public func createFolder(_ path: String) throws(MemoryError) {
   var partial = path.hasPrefix("/") ? "/" : ""
   for component in path.split(separator: "/", omittingEmptySubsequences: true) {
@@ -65,6 +65,8 @@ public func createFolder(_ path: String) throws(MemoryError) {
     let folder = partial
     do {
       try check("mkdir", folder) { unsafe mkdir(folder, 0o755) }
+      // Without its entry on disk, the files that are committed in it later would be lost with it.
+      try synchronizeFolder(of: folder)
     } catch .system(_, _, let code) where code == EEXIST || code == EISDIR {
       // A file in the way shows itself when something is created under it.
     }

@@ -55,6 +55,13 @@ import Testing
         == "/no/such: open failed: No such file or directory; check the path")
   }
 
+  @Test func foldersAreMadeWithTheirParentsAndMayExist() throws {
+    let folder = try TemporaryFolder()
+    for _ in 0..<2 { try createFolder(folder.path + "/a/b//c/") }
+    try DurableFile.write([1], to: folder.path + "/a/b/c/f")
+    #expect(try MappedFile(path: folder.path + "/a/b/c/f").count == 1)
+  }
+
   @Test func secondLockOfAFolderIsRefused() throws {
     let folder = try TemporaryFolder()
     let first = try FolderLock(folder: folder.path)
