@@ -106,9 +106,43 @@ struct ManifestTests {
     #expect(
       error?.description
         == "\(folder.path): this cache was made by \(keys[0]), the command asks for \(keys[1]); it has weights: "
-        + "\(cache.weights), not \(other.weights); hooks: blocks.0.hook_resid_post 5 bf16, not "
-        + "blocks.0.hook_resid_post 5 f32. Choose another --out, or repeat the command that made this cache")
+        + "aaaaaaaaaaaa, not bbbbbbbbbbbb; dtype: bf16, not f32. Choose another --out, or repeat the command that "
+        + "made this cache")
     #expect(error?.exitCode == 65)
+  }
+
+  @Test func aSettingOutsideTheBaseKeyIsNamedWithoutTheKey() throws {
+    let folder = try TemporaryFolder()
+    let cache = SmallCache()
+    try cache.write(6, to: folder.path)
+    for (change, difference) in [
+      ({ $0.hooks = [HookSpec(name: "h", width: 5, dtype: "bf16")] }, "hooks: blocks.0.hook_resid_post (5), not h (5)"),
+      ({ $0.hooks = [HookSpec(name: $0.hooks[0].name, width: 5, dtype: "f16")] }, "dtype: bf16, not f16"),
+      ({ $0.perShard = 4 }, "sequences per shard: 6, not 4"),
+    ] as [((inout SmallCache) -> Void, String)] {
+      var other = cache
+      change(&other)
+      let error = #expect(throws: ActCacheError.self) { try CacheWriter(path: folder.path, spec: other.spec) }
+      #expect(
+        error?.description
+          == "\(folder.path): this cache has another setting than the command asks for; it has \(difference). Choose "
+          + "another --out, or repeat the command that made this cache")
+    }
+  }
+
+  @Test func aConfigurationIsNamedByItsDigest() throws {
+    func spec(_ configuration: String) throws -> CacheSpec {
+      let made = try SmallCache().spec
+      return try CacheSpec(
+        identity: CacheIdentity(
+          weights: "w", modelConfiguration: configuration, tokenizer: "t", tokens: made.identity.tokens,
+          numerics: "f32 test"), hooks: made.hooks, nVocabulary: 100, tokensPerShard: 1)
+    }
+    let long = ["{\"n_layers\":1,\"n_heads\":2}", "{\"n_layers\":2,\"n_heads\":2}"]
+    let digests = long.map { CanonicalJSON.hexDigest(of: Array($0.utf8)).prefix(12) }
+    #expect(
+      try spec(long[0]).differences(from: spec(long[1]))
+        == ["model configuration: \(digests[0]), not \(digests[1])"])
   }
 
   @Test func gapsAndUnfinishedCachesAreNamed() throws {

@@ -201,6 +201,7 @@ public struct CacheSpec: Codable, Equatable, Sendable {
   func differences(from other: CacheSpec) -> [String] {
     func fields(_ spec: CacheSpec) -> [(String, String)] {
       let t = spec.identity.tokens
+      let dtypes = spec.hooks.map(\.dtype)
       return [
         ("weights", spec.identity.weights), ("model configuration", spec.identity.modelConfiguration),
         ("tokenizer", spec.identity.tokenizer), ("numerics", spec.identity.numerics),
@@ -208,7 +209,8 @@ public struct CacheSpec: Codable, Equatable, Sendable {
         ("bos", t.bos.map(String.init) ?? "none"), ("separator token", t.separator.map(String.init) ?? "none"),
         ("padding", "\(t.padding)"), ("document separator", "\"\(t.documentSeparator)\""),
         ("text field", t.textField),
-        ("hooks", spec.hooks.map { "\($0.name) \($0.width) \($0.dtype)" }.joined(separator: ", ")),
+        ("hooks", spec.hooks.map { "\($0.name) (\($0.width))" }.joined(separator: ", ")),
+        ("dtype", Set(dtypes).count == 1 ? dtypes[0] : dtypes.joined(separator: ", ")),
         ("token type", spec.tokenType), ("codec", spec.codec), ("logits", spec.logits),
         ("sequences per shard", "\(spec.sequencesPerShard)"), ("sequences per frame", "\(spec.sequencesPerFrame)"),
         ("token sequences per frame", "\(spec.tokenSequencesPerFrame)"),
@@ -216,18 +218,33 @@ public struct CacheSpec: Codable, Equatable, Sendable {
         ("held-out seed", "\(spec.heldOut.seed)"),
       ]
     }
+    let digests = ["weights", "model configuration", "tokenizer"]
     return zip(fields(self), fields(other)).compactMap { mine, theirs in
-      mine.1 == theirs.1 ? nil : "\(mine.0): \(mine.1), not \(theirs.1)"
+      if mine.1 == theirs.1 { return nil }
+      let isDigest = digests.contains(mine.0)
+      let (here, there) = isDigest ? (shortDigest(mine.1), shortDigest(theirs.1)) : (mine.1, theirs.1)
+      return "\(mine.0): \(here), not \(there)"
     }
   }
 
-  /// Throws `ActCacheError.mismatch` with both identities unless `wanted` is this spec.
+  /// The beginning of a digest; of the digest of `text` if it is something else, a configuration for instance.
+  private func shortDigest(_ text: String) -> String {
+    let isDigest = text.utf8.count == 64 && text.allSatisfy(\.isHexDigit)
+    return String((isDigest || text.utf8.count <= 12 ? text : CanonicalJSON.hexDigest(of: Array(text.utf8))).prefix(12))
+  }
+
+  /// Throws `ActCacheError.mismatch` unless `wanted` is this spec, with what differs, and with both base keys if they do.
   package func requireSame(as wanted: CacheSpec, path: String) throws {
     let differences = differences(from: wanted)
     if differences.isEmpty && self == wanted { return }
+    let (key, wantedKey) = (try identity.baseKey().prefix(12), try wanted.identity.baseKey().prefix(12))
+    // The base key says nothing of hooks, shards and storage.
+    let keys =
+      key == wantedKey
+      ? "this cache has another setting than the command asks for"
+      : "this cache was made by \(key), the command asks for \(wantedKey)"
     throw ActCacheError.mismatch(
-      "\(path): this cache was made by \(try identity.baseKey().prefix(12)), the command asks for "
-        + "\(try wanted.identity.baseKey().prefix(12)); it has \(differences.joined(separator: "; ")). "
-        + "Choose another --out, or repeat the command that made this cache")
+      "\(path): \(keys); it has \(differences.joined(separator: "; ")). Choose another --out, or repeat the command that made this cache"
+    )
   }
 }
