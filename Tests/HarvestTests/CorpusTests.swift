@@ -81,6 +81,23 @@ struct CorpusTests {
     #expect(found.counts.invalidLines == 3 && found.counts.emptyDocuments == 1)
   }
 
+  @Test func aLongDocumentThatIsCutIsNamedOnce() throws {
+    let text = "short#" + String(repeating: "some words ", count: 20) + "#end"
+    var notices: [String] = []
+    let reader = try DocumentReader(
+      path: "a.txt", source: Pieces(Array(text.utf8), step: 7), separator: "#", textField: "text", maxPieceBytes: 64,
+      report: { notices.append($0.description) })
+    var pieces: [TextPiece] = []
+    while let piece = try reader.next() { pieces.append(piece) }
+    #expect(
+      pieces.count > 4
+        && pieces.map { String(decoding: $0.bytes, as: UTF8.self) }.joined(separator: "")
+          == text.replacingOccurrences(of: "#", with: "")
+    )
+    #expect(
+      notices == ["a.txt: byte 6: a document longer than 64 bytes is cut into parts that are tokenized one by one"])
+  }
+
   #if !DEBUG
     @Test func aLongDocumentIsReadInPartsThatMakeTheWhole() throws {
       let text = Array(String(repeating: "wörter und mehr ", count: 700_000).utf8)

@@ -1,7 +1,7 @@
 import ActCache
 import Tokenizer
 
-/// A part of a text that is left out, and why.
+/// A part of a text that is left out or not taken as it is, and why.
 package struct CorpusNotice: Equatable, Sendable, CustomStringConvertible {
   package let file: String
   /// Offset in the (decompressed) text.
@@ -27,6 +27,7 @@ final class DocumentReader {
   private let separator: [UInt8]
   private let textField: String
   private let report: (CorpusNotice) -> Void
+  private let maxPieceBytes: Int
   private var buffer: [UInt8] = []
   /// First byte of `buffer` that is not used yet, and its offset in the text.
   private var start = 0
@@ -42,12 +43,14 @@ final class DocumentReader {
   static let maxLineBytes = 64 << 20
 
   init(
-    path: String, source: any ByteSource, separator: String, textField: String, report: @escaping (CorpusNotice) -> Void
+    path: String, source: any ByteSource, separator: String, textField: String,
+    maxPieceBytes: Int = DocumentReader.maxPieceBytes, report: @escaping (CorpusNotice) -> Void
   ) throws {
     self.path = path
     self.source = source
     self.textField = textField
     self.report = report
+    self.maxPieceBytes = maxPieceBytes
     format = try CorpusFormat(path: path)
     self.separator = Array((format.content == .jsonLines ? "\n" : separator).utf8)
   }
@@ -123,17 +126,23 @@ final class DocumentReader {
 
   private func nextPiece() throws -> TextPiece? {
     while true {
-      if let end = findSeparator(), end <= DocumentReader.maxPieceBytes {
+      if let end = findSeparator(), end <= maxPieceBytes {
         var piece = take(end, dropping: separator.count)
         piece.beginsDocument = !isInsideDocument
         isInsideDocument = false
         return trimmed(piece)
       }
-      if buffer.count - start > DocumentReader.maxPieceBytes {
+      if buffer.count - start > maxPieceBytes {
         var piece = take(cutBeforeSpace(), dropping: 0)
         piece.beginsDocument = !isInsideDocument
         piece.endsDocument = false
         isInsideDocument = true
+        if piece.beginsDocument {
+          report(
+            CorpusNotice(
+              file: path, offset: piece.offset,
+              what: "a document longer than \(maxPieceBytes) bytes is cut into parts that are tokenized one by one"))
+        }
         return piece
       }
       if try fill() { continue }
@@ -166,7 +175,7 @@ final class DocumentReader {
   /// Where a long piece ends: before the last white space that follows a letter, where tokens begin too; else at the
   /// start of a character.
   private func cutBeforeSpace() -> Int {
-    let limit = DocumentReader.maxPieceBytes
+    let limit = maxPieceBytes
     var i = limit
     while i > limit / 2 {
       if isSpace(buffer[start + i]) && !isSpace(buffer[start + i - 1]) { return i }
