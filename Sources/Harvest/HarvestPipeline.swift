@@ -17,7 +17,11 @@ final class HarvestPipeline: Sendable {
   private struct State {
     var progress = HarvestProgress()
     var notices: [CorpusNotice] = []
+    /// Notices beyond `maxNotices`.
+    var nMoreNotices = 0
     var nNewShards = 0
+    /// Tokens of the shards that this run has committed.
+    var nCommittedTokens = 0
     var nSequences: Int?
     var start: Date?
     var writerFailure: (any Error)?
@@ -93,14 +97,19 @@ final class HarvestPipeline: Sendable {
     computed.finish(failure.map { _ in Upstream() })
     writingDone.wait()
 
-    let (summary, writerFailure) = state.withLock { state in
+    let (summary, nMoreNotices, writerFailure) = state.withLock { state in
       (
         HarvestRun.Summary(
           nSequences: state.nSequences ?? 0, nTokens: (state.nSequences ?? 0) * spec.identity.tokens.context,
-          nNewShards: state.nNewShards, nNewTokens: state.progress.nNewTokens,
+          nNewShards: state.nNewShards, nNewTokens: state.nCommittedTokens,
           bytesWritten: state.progress.bytesWritten, seconds: state.progress.seconds, notices: state.notices),
-        state.writerFailure
+        state.nMoreNotices, state.writerFailure
       )
+    }
+    if nMoreNotices > 0 {
+      // An interrupted or failed run writes no manifest.
+      let place = failure == nil && writerFailure == nil ? "; the manifest counts all that is left out" : ""
+      notice("and \(nMoreNotices) more of these\(place)")
     }
     if let writerFailure { throw writerFailure }
     switch failure {
@@ -129,7 +138,11 @@ final class HarvestPipeline: Sendable {
         baseKey: baseKey,
         report: { [self] text in
           let isFirst = state.withLock { state in
-            if state.notices.count < maxNotices { state.notices.append(text) } else { return false }
+            guard state.notices.count < maxNotices else {
+              state.nMoreNotices += 1
+              return false
+            }
+            state.notices.append(text)
             return true
           }
           if isFirst { notice("\(text)") }
@@ -240,6 +253,7 @@ final class HarvestPipeline: Sendable {
         shard = nil
         state.withLock { state in
           state.nNewShards += 1
+          state.nCommittedTokens += end.tokens.count
           state.progress.bytesWritten += receipt.files.reduce(0) { $0 + $1.bytes }
         }
         reportProgress()

@@ -12,16 +12,19 @@ import Synchronization
 /// token chain) and skipped. An interrupted run loses the shard that it was working on.
 package final class HarvestRun {
   package struct Summary: Equatable, Sendable {
-    /// Sequences and tokens of the whole text that is asked for.
+    /// Sequences and tokens of the whole text that is asked for; of an interrupted run, those that are committed, by
+    /// whichever run.
     package var nSequences = 0
     package var nTokens = 0
-    /// What this run did.
+    /// What this run committed.
     package var nNewShards = 0
     package var nNewTokens = 0
     package var bytesWritten = 0
     package var seconds = 0.0
-    /// The first notices on what was left out; `counts` in the manifest has them all.
+    /// The first notices on the text; `counts` has all that was left out.
     package var notices: [CorpusNotice] = []
+    /// Sum over all receipts of the cache.
+    package var counts = CorpusCounts()
     /// Receipts that were damaged and have been written anew.
     package var repaired: [String] = []
   }
@@ -110,10 +113,9 @@ package final class HarvestRun {
   ) throws -> Outcome {
     let writer = try CacheWriter(path: configuration.out, spec: spec)
     let (index, count) = try configuration.workerIndexAndCount
-    guard
-      let lock = try FolderLock(
-        folder: configuration.out, name: count == 1 ? ".lock" : ".lock.worker-\(index)-of-\(count)")
-    else { throw HarvestError.busy(path: configuration.out) }
+    guard let lock = try FolderLock(folder: configuration.out, name: lockName) else {
+      throw HarvestError.busy(path: configuration.out)
+    }
     let outcome = try runLocked(writer, (index, count), interrupt, notice, progress)
     _ = consume lock
     return outcome
@@ -125,7 +127,12 @@ package final class HarvestRun {
   ) throws -> Outcome {
     writer.sweepTemporaries()
     let existing = try writer.existingReceipts()
-    for problem in existing.damaged { notice("\(problem.error)") }
+    for problem in existing.damaged {
+      guard case .damaged(let file, let what, _) = problem.error else { continue }
+      // The remedy that the error names is this very run.
+      let remedy = worker.count == 1 ? "it is written anew" : "the worker that it belongs to writes it anew"
+      notice("\(ActCacheError.damaged(file: file, what: what, remedy: remedy))")
+    }
     try checkFreeSpace(existing: existing.whole)
 
     let pipeline = HarvestPipeline(
@@ -134,21 +141,29 @@ package final class HarvestRun {
       existing: existing.whole, interrupt: interrupt, progress: progress,
       notice: notice, maxNotices: HarvestRun.maxNotices)
     var (summary, wasInterrupted) = try pipeline.run(source)
-    summary.repaired = existing.damaged.map(\.receipt)
-    if wasInterrupted { return .interrupted(summary) }
+    let (receipts, stillDamaged) = try writer.existingReceipts()
+    let bad = Set(stillDamaged.map(\.receipt))
+    summary.repaired = existing.damaged.map(\.receipt).filter { !bad.contains($0) }
+    summary.counts = receipts.reduce(CorpusCounts()) { $0 + $1.counts }
+    if wasInterrupted {
+      summary.nSequences = receipts.reduce(0) { $0 + $1.end - $1.first }
+      summary.nTokens = summary.nSequences * spec.identity.tokens.context
+      return .interrupted(summary)
+    }
     guard summary.nSequences > 0 else {
       throw HarvestError.missing(
         "\(configuration.corpora.joined(separator: ", ")): no sequence of \(spec.identity.tokens.context) tokens in it; "
           + "choose a shorter --context or more text")
     }
-    return try finish(summary, writer)
+    return try finish(summary, receipts, writer)
   }
 
-  private func finish(_ summary: Summary, _ writer: CacheWriter) throws -> Outcome {
-    let receipts = try writer.existingReceipts().whole
+  private func finish(_ summary: Summary, _ receipts: [Receipt], _ writer: CacheWriter) throws -> Outcome {
     var end = 0
     for receipt in receipts where receipt.first == end { end = receipt.end }
     guard end == summary.nSequences, receipts.last?.isLast == true else { return .workerDone(summary) }
+    // Nothing is missing, so a temporary that no running worker owns is what a killed one left.
+    if !othersAreRunning { writer.sweepTemporaries(olderThanSeconds: 0) }
     let manifest = configuration.out + "/manifest.json"
     if summary.nNewShards == 0, FileManager.default.fileExists(atPath: manifest),
       (try? CacheReader(path: configuration.out)) != nil
@@ -159,14 +174,46 @@ package final class HarvestRun {
     return .finished(summary)
   }
 
-  /// With --tokens the size is known beforehand: bf16 takes about 70 % of its bytes, f32 85 %.
+  private var lockName: String {
+    get throws {
+      let (index, count) = try configuration.workerIndexAndCount
+      return count == 1 ? ".lock" : ".lock.worker-\(index)-of-\(count)"
+    }
+  }
+
+  /// Workers of a complete cache may still be at its manifest, or at shards that a different --worker N also covers.
+  /// True too if nobody can tell.
+  private var othersAreRunning: Bool {
+    do {
+      let own = try lockName
+      for name in try FileManager.default.contentsOfDirectory(atPath: configuration.out)
+      where name.hasPrefix(".lock") && name != own {
+        let lock = try FolderLock(folder: configuration.out, name: name)
+        if lock == nil { return true }
+      }
+      return false
+    } catch {
+      return true
+    }
+  }
+
+  /// Bytes that `nTokens` tokens will take on disk, about: bf16 takes 70 % of its bytes, f16 and f32 85 %, tokens all
+  /// of 4. `Int.max` if there is no such number.
+  static func expectedBytes(nTokens: Int, hooks: [HookSpec]) -> Int {
+    let bytesPerHundred = hooks.reduce(400) { sum, hook in
+      let type = ElementType(rawValue: hook.dtype)
+      return sum + hook.width * (type?.byteCount ?? 4) * (type == .bf16 ? 70 : 85)
+    }
+    let (total, overflow) = nTokens.multipliedReportingOverflow(by: bytesPerHundred)
+    return overflow ? Int.max : total / 100
+  }
+
+  /// With --tokens the size is known beforehand.
   private func checkFreeSpace(existing: [Receipt]) throws {
     guard let tokens = configuration.tokens else { return }
     let done = existing.reduce(0) { $0 + ($1.end - $1.first) * spec.identity.tokens.context }
-    let bytesPerToken = spec.hooks.reduce(4) { $0 + $1.width * (ElementType(rawValue: $1.dtype)?.byteCount ?? 4) }
     let (_, count) = try configuration.workerIndexAndCount
-    let (total, overflow) = max(0, tokens - done).multipliedReportingOverflow(by: bytesPerToken)
-    let needed = overflow ? Int.max : total / 10 * 7 / count
+    let needed = HarvestRun.expectedBytes(nTokens: max(0, tokens - done), hooks: spec.hooks) / count
     let attributes = try? FileManager.default.attributesOfFileSystem(forPath: configuration.out)
     guard let free = (attributes?[.systemFreeSize] as? NSNumber)?.intValue, free < needed else { return }
     throw HarvestError.diskFull(path: configuration.out, neededBytes: needed, freeBytes: free)

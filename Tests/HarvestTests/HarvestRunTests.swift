@@ -28,10 +28,11 @@ struct HarvestRunTests {
 
     func run(
       _ model: FakeModel = FakeModel(), tokenizer: ByteTokenizer = ByteTokenizer(),
-      interrupt: InterruptFlag = InterruptFlag(), progress: @escaping @Sendable (HarvestProgress) -> Void = { _ in }
+      interrupt: InterruptFlag = InterruptFlag(), notice: @escaping @Sendable (String) -> Void = { _ in },
+      progress: @escaping @Sendable (HarvestProgress) -> Void = { _ in }
     ) throws -> HarvestRun.Outcome {
       try HarvestRun(configuration, source: model, tokenizer: tokenizer, minFrameBytes: 4096).run(
-        interrupt: interrupt, progress: progress)
+        interrupt: interrupt, notice: notice, progress: progress)
     }
   }
 
@@ -97,6 +98,7 @@ struct HarvestRunTests {
     var test = try Case()
     _ = try test.run()
     let whole = try tree(test.configuration.out)
+    let nSequences = try CacheReader(path: test.configuration.out).manifest.nSequences
     let counting = FakeModel()
     test.configuration.out = test.folder.path + "/counting"
     _ = try test.run(counting)
@@ -118,6 +120,9 @@ struct HarvestRunTests {
       }
       // At most the shard in hand is lost; four passes make one, and the pass that is running ends.
       #expect(summary.nNewShards >= stop / 4 - 1 && summary.nNewShards <= stop / 4 + 1)
+      // The summary says what is committed, not what has been read.
+      #expect(summary.nSequences == min(summary.nNewShards * 24, nSequences))
+      #expect(summary.nTokens == summary.nSequences * 16 && summary.nNewTokens == summary.nTokens)
       guard case .finished(let rest) = try test.run() else {
         Issue.record("stopped before pass \(stop), not finished by the second run")
         return
@@ -186,12 +191,74 @@ struct HarvestRunTests {
     try Data().write(to: URL(fileURLWithPath: test.configuration.out + "/" + shards[0]))
     try FileManager.default.removeItem(atPath: test.configuration.out + "/" + shards[2])
     try Data("{}".utf8).write(to: URL(fileURLWithPath: test.configuration.out + "/" + receipts[1]))
-    guard case .finished(let summary) = try test.run() else {
-      Issue.record("not finished")
+    let notices = Mutex<[String]>([])
+    let outcome = try test.run(notice: { text in notices.withLock { $0.append(text) } })
+    guard case .finished(let summary) = outcome else {
+      Issue.record("\(outcome)")
       return
     }
     #expect(summary.nNewShards == 3 && summary.repaired == Array(receipts[0...2]))
+    let texts = notices.withLock { $0 }
+    #expect(texts.count == 3 && texts.allSatisfy { $0.hasSuffix("; it is written anew") }, "\(texts)")
     #expect(try tree(test.configuration.out) == whole)
+  }
+
+  @Test func temporariesOfAKilledRunGoOnceTheCacheIsComplete() throws {
+    var test = try Case()
+    let out = test.configuration.out
+    let left = ["/hooks/wide/.a.zst.tmp.1.x", "/tokens/.b.zst.tmp.1.x", "/receipts/.c.json.tmp.1.x", "/.d.tmp.1.x"]
+    func leave() throws { for name in left { try write("x", to: out + name) } }
+    func nThere() -> Int { left.filter { FileManager.default.fileExists(atPath: out + $0) }.count }
+    test.configuration.worker = "0/2"
+    _ = try test.run()
+    try leave()
+    _ = try test.run()
+    // The other worker's, for all that this one knows.
+    #expect(nThere() == 4)
+    test.configuration.worker = "1/2"
+    guard case .finished = try test.run() else {
+      Issue.record("not finished")
+      return
+    }
+    #expect(nThere() == 0)
+    try leave()
+    do {
+      let lock = try FolderLock(folder: out, name: ".lock.worker-0-of-2")
+      _ = try test.run()
+      #expect(nThere() == 4)
+      _ = consume lock
+    }
+    guard case .alreadyComplete = try test.run() else {
+      Issue.record("not complete")
+      return
+    }
+    #expect(nThere() == 0)
+  }
+
+  @Test func noticesBeyondTwentyAreCountedAtTheEnd() throws {
+    var test = try Case()
+    let empty = String(repeating: "<|endoftext|><|endoftext|>x", count: 23)
+    try write(stories(30).joined(separator: "<|endoftext|>") + empty, to: test.folder.path + "/gaps.txt")
+    test.configuration.corpora = [test.folder.path + "/gaps.txt"]
+    let notices = Mutex<[String]>([])
+    let outcome = try test.run(notice: { text in notices.withLock { $0.append(text) } })
+    guard case .finished(let summary) = outcome else {
+      Issue.record("\(outcome)")
+      return
+    }
+    let texts = notices.withLock { $0 }
+    #expect(texts.count == 21 && texts.last == "and 3 more of these; the manifest counts all that is left out")
+    #expect(summary.notices.count == 20 && summary.counts.emptyDocuments == 23)
+    #expect(try CacheReader(path: test.configuration.out).manifest.corpus.counts == summary.counts)
+  }
+
+  @Test func theExpectedSizeDependsOnTheType() {
+    for (dtype, bytes) in [("bf16", 4 + 140), ("f16", 4 + 170), ("f32", 4 + 340)] {
+      let hook = HookSpec(name: "h", width: 100, dtype: dtype)
+      #expect(HarvestRun.expectedBytes(nTokens: 1000, hooks: [hook]) == 1000 * bytes)
+      #expect(HarvestRun.expectedBytes(nTokens: 0, hooks: [hook]) == 0)
+      #expect(HarvestRun.expectedBytes(nTokens: .max, hooks: [hook]) == .max)
+    }
   }
 
   @Test func anotherModelTextOrSettingIsRefused() throws {
@@ -303,7 +370,7 @@ struct HarvestRunTests {
   @Test func progressReachesTheWhole() throws {
     let test = try Case()
     let all = Mutex<[HarvestProgress]>([])
-    _ = try test.run { progress in all.withLock { $0.append(progress) } }
+    _ = try test.run(progress: { progress in all.withLock { $0.append(progress) } })
     let reports = all.withLock { $0 }
     // The bar shows what the model has done, not how far the text has been read.
     #expect(reports.allSatisfy { $0.nTokens == $0.nNewTokens })
