@@ -111,6 +111,7 @@ struct HarvestCommand: ParsableCommand {
         "\(grouped(summary.nSequences)) sequences, \(grouped(summary.nTokens)) tokens; new: "
           + "\(grouped(summary.nNewTokens)) tokens in \(duration(summary.seconds)) (\(grouped(Int(rate))) tokens/s), "
           + "\(byteSize(summary.bytesWritten)) in \(summary.nNewShards) shards")
+      print(summary.counts.sentence)
     }
     if case .interrupted = outcome { throw ExitCode(ExitStatus.interrupted) }
   }

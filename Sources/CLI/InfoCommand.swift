@@ -21,6 +21,7 @@ struct InfoCommand: ParsableCommand {
       weights    \(manifest.identity.weights.prefix(16))
       tokenizer  \(manifest.identity.tokenizer.prefix(16))
       text       \(manifest.corpus.names.joined(separator: ", ")), chain \(manifest.corpus.chain.prefix(16))
+                 \(manifest.corpus.counts.sentence)
 
       """)
     var table = TextTable([
@@ -34,5 +35,14 @@ struct InfoCommand: ParsableCommand {
       ])
     }
     print(table.text)
+  }
+}
+
+extension CorpusCounts {
+  /// What was read and what was left out.
+  var sentence: String {
+    "\(grouped(documents)) documents, \(byteSize(bytes)) of text; left out: \(grouped(emptyDocuments)) empty and "
+      + "\(grouped(invalidDocuments)) invalid documents, \(grouped(invalidLines)) invalid lines, "
+      + "\(grouped(droppedTokens)) tokens"
   }
 }
