@@ -1,7 +1,7 @@
 // Sweeps over the rows of [B, d] matrices.
 
-/// out = x·scale − offset, row by row: an SAE's input, centred.
-package func center(_ x: borrowing Matrix, scale: Float = 1, by offset: borrowing Matrix, into out: inout Matrix) {
+/// out = x − offset, row by row: an SAE's input, centred.
+package func center(_ x: borrowing Matrix, by offset: borrowing Matrix, into out: inout Matrix) {
   let d = x.columns
   precondition(offset.count == d && out.rows == x.rows && out.columns == d, "[\(x.rows), \(d)] by \(offset.count)")
   let (xs, offsets, outs) = (x.base, offset.base, out.base)
@@ -10,11 +10,11 @@ package func center(_ x: borrowing Matrix, scale: Float = 1, by offset: borrowin
       let (source, target) = (xs + b * d, outs + b * d)
       var i = 0
       while i + 16 <= d {
-        target.store(source.lanes(at: i) * scale - offsets.lanes(at: i), at: i)
+        target.store(source.lanes(at: i) - offsets.lanes(at: i), at: i)
         i += 16
       }
       while i < d {
-        target[i] = source[i] * scale - offsets[i]
+        target[i] = source[i] - offsets[i]
         i += 1
       }
     }

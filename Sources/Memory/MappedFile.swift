@@ -46,9 +46,4 @@ import Foundation
 
   /// All bytes, copied.
   public borrowing func copyOfBytes() -> [UInt8] { withBytes { $0.bytes(0..<$0.byteCount) } }
-
-  /// Tells the kernel how the bytes will be read (madvise(2)); a hint, failures are ignored.
-  public borrowing func adviseSequential() {
-    if let base = unsafe base { unsafe madvise(base, count, Int32(MADV_SEQUENTIAL)) }
-  }
 }

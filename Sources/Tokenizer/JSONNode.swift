@@ -65,8 +65,6 @@ struct JSONNode {
 
   func isString() -> Bool { if case .string = value { true } else { false } }
 
-  func isArray() -> Bool { if case .array = value { true } else { false } }
-
   func isObject() -> Bool { if case .object = value { true } else { false } }
 
   func bool() throws(TokenizerError) -> Bool {

@@ -14,7 +14,6 @@ struct Checkpoint: Codable {
   var activeFraction: UInt64
   var tokensSinceActive: [Int]
   var activity: ActivityCount
-  var formatVersion = 1
 
   private static let stateFile = "state.json"
   private static let tensorFile = "state.safetensors"

@@ -62,7 +62,7 @@ package final class TrainRun {
   private let source: any BatchSource
   private var folder: String { configuration.out }
 
-  /// Checks the configuration. `isResuming`: go on from the checkpoint in the folder, if there is one.
+  /// Throws `TrainError.invalid` or `SAEError.invalid` for settings that make no sense, or need more memory than there is.
   package init(_ configuration: TrainConfiguration, source: any BatchSource) throws {
     try configuration.validate()
     self.configuration = configuration
@@ -86,8 +86,10 @@ package final class TrainRun {
 
   /// Trains to the end, or until `isInterrupted` says so (asked before each step; the state is then saved).
   ///
-  /// Throws `TrainError.busy` if another process works in the folder, `.invalid` if the folder holds a run with other
-  /// settings, or an unfinished one and `resuming` is false.
+  /// - Parameter resuming: go on from the checkpoint in the folder, if there is one.
+  /// - Throws: `TrainError.busy` if another process works in the folder, `.invalid` if the folder holds a run with other
+  ///   settings, or an unfinished one and `resuming` is false, `.mismatch` if it was begun on other data, `.diverged` if
+  ///   the loss or the gradients are not finite.
   package func run(
     resuming: Bool, progress: (StepMetrics) -> Void = { _ in }, isInterrupted: () -> Bool = { false }
   ) throws -> Outcome {

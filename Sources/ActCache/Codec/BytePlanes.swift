@@ -114,22 +114,32 @@ enum BytePlanes {
     }
   }
 
+  /// 16 two-byte numbers whose bytes lie in two planes, from `i` on.
+  @inline(__always) private static func halves(_ low: UnsafeRawPointer, _ high: UnsafeRawPointer, _ i: Int) -> SIMD16<
+    UInt32
+  > {
+    let lo = SIMD16<UInt32>(truncatingIfNeeded: unsafe low.loadUnaligned(fromByteOffset: i, as: SIMD16<UInt8>.self))
+    let hi = SIMD16<UInt32>(truncatingIfNeeded: unsafe high.loadUnaligned(fromByteOffset: i, as: SIMD16<UInt8>.self))
+    return lo | (hi &<< 8)
+  }
+
+  /// One of them.
+  @inline(__always) private static func half(_ low: UnsafeRawPointer, _ high: UnsafeRawPointer, _ i: Int) -> UInt16 {
+    UInt16(unsafe low.load(fromByteOffset: i, as: UInt8.self))
+      | UInt16(unsafe high.load(fromByteOffset: i, as: UInt8.self)) << 8
+  }
+
   private static func joinBF16(
     _ low: UnsafeRawPointer, _ high: UnsafeRawPointer, _ count: Int, _ to: UnsafeMutablePointer<Float>
   ) {
     let output = UnsafeMutableRawPointer(to)
     var i = 0
     while i + lanes <= count {
-      let lo = SIMD16<UInt32>(truncatingIfNeeded: unsafe low.loadUnaligned(fromByteOffset: i, as: SIMD16<UInt8>.self))
-      let hi = SIMD16<UInt32>(truncatingIfNeeded: unsafe high.loadUnaligned(fromByteOffset: i, as: SIMD16<UInt8>.self))
-      unsafe output.storeBytes(of: (lo &<< 16) | (hi &<< 24), toByteOffset: 4 * i, as: SIMD16<UInt32>.self)
+      unsafe output.storeBytes(of: halves(low, high, i) &<< 16, toByteOffset: 4 * i, as: SIMD16<UInt32>.self)
       i += lanes
     }
     while i < count {
-      let half =
-        UInt16(unsafe low.load(fromByteOffset: i, as: UInt8.self))
-        | UInt16(unsafe high.load(fromByteOffset: i, as: UInt8.self)) << 8
-      unsafe to[i] = floatFromBF16(half)
+      unsafe to[i] = floatFromBF16(half(low, high, i))
       i += 1
     }
   }
@@ -150,9 +160,7 @@ enum BytePlanes {
     let output = UnsafeMutableRawPointer(to)
     var i = 0
     while i + lanes <= count {
-      let lo = SIMD16<UInt32>(truncatingIfNeeded: unsafe low.loadUnaligned(fromByteOffset: i, as: SIMD16<UInt8>.self))
-      let hi = SIMD16<UInt32>(truncatingIfNeeded: unsafe high.loadUnaligned(fromByteOffset: i, as: SIMD16<UInt8>.self))
-      let half = lo | (hi &<< 8)
+      let half = unsafe halves(low, high, i)
       let magnitude = (half & 0x7FFF) &<< 13
       // 2^112 moves the half's exponent bias (15) to that of an f32 (127); exact, subnormals included.
       let scaled = unsafe unsafeBitCast(magnitude, to: SIMD16<Float>.self) * 0x1p112
@@ -163,10 +171,7 @@ enum BytePlanes {
       i += lanes
     }
     while i < count {
-      let half =
-        UInt16(unsafe low.load(fromByteOffset: i, as: UInt8.self))
-        | UInt16(unsafe high.load(fromByteOffset: i, as: UInt8.self)) << 8
-      unsafe to[i] = floatFromF16(half)
+      unsafe to[i] = floatFromF16(half(low, high, i))
       i += 1
     }
   }
