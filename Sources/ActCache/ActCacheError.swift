@@ -8,6 +8,8 @@ public enum ActCacheError: Error, Equatable, CustomStringConvertible {
   case mismatch(String)
   /// Something that was asked for is not in the cache or on the disk.
   case missing(String)
+  /// A harvest that has not finished lacks a part.
+  case incomplete(String)
   /// A request that this version does not serve.
   case unsupported(String)
   /// A limit of the format would be broken.
@@ -20,7 +22,8 @@ public enum ActCacheError: Error, Equatable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .damaged(let file, let what, let remedy): "\(file): \(what); \(remedy)"
-    case .mismatch(let what), .missing(let what), .unsupported(let what), .limit(let what), .unrepresentable(let what):
+    case .mismatch(let what), .missing(let what), .incomplete(let what), .unsupported(let what), .limit(let what),
+      .unrepresentable(let what):
       what
     case .file(let error): error.description
     }
@@ -29,8 +32,10 @@ public enum ActCacheError: Error, Equatable, CustomStringConvertible {
   /// The exit code of a program that stops for this reason (sysexits(3)).
   public var exitCode: Int32 {
     switch self {
-    case .damaged, .mismatch, .unrepresentable: 65
+    case .damaged, .unrepresentable: 65
+    case .mismatch: 78
     case .missing: 66
+    case .incomplete: 69
     case .unsupported, .limit: 64
     case .file(let error): error.exitCode
     }

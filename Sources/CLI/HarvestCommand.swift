@@ -9,30 +9,36 @@ import Transformer
 struct HarvestCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "harvest", abstract: "Run a model over text and write its activations to a cache.",
-    discussion: "The same command continues an interrupted harvest and does nothing on a complete one.")
+    discussion: """
+      The same command continues an interrupted harvest and does nothing on a complete one. With more text, other hooks \
+      or policies it adds what is missing.
+      """)
 
   @Option(help: "Model: a folder with config.json and safetensors, or a .gguf file.") var model: String
   @Option(help: "Tokenizer folder or file; by default the model's own.") var tokenizer: String?
   @Option(
-    parsing: .upToNextOption, help: "Text: .txt, .jsonl (each also .gz, .zst), .bin (u16 ids), or - for standard input."
-  )
-  var corpus: [String]
+    parsing: .upToNextOption,
+    help: """
+      Text: .txt, .jsonl (each also .gz, .zst), .bin (u16 ids), or - for standard input; none: the text that the cache \
+      has already, to add hooks.
+      """)
+  var corpus: [String] = []
   @Option(parsing: .upToNextOption, help: "TransformerLens hook points, such as blocks.3.hook_resid_post.")
   var hook: [String]
   @Option(help: "Folder of the cache.") var out: String
   @Option(help: "Tokens per sequence.") var context = 128
   @Option(help: "Tokens to harvest; by default all of the text.") var tokens: Int?
-  @Option(help: "How activations are stored: bf16, f16 or f32.") var dtype = "bf16"
-  @Option(help: "Compression, zstd:<level>; higher levels gain nothing.") var codec = "zstd:1"
+  @Option(help: "How activations are stored: \(StorageType.allowed).") var dtype = "bf16"
+  @Option(help: "Compression, \(ShardCodec.allowed); higher levels gain nothing.") var codec = "zstd:1"
   @Option(help: "Teacher logits to keep; none.") var logits = "none"
   @Option(help: "Tokens per shard, the most that an interruption loses.") var shardTokens: Int?
   @Option(help: "I/N: this process harvests every N-th shard from the I-th on.") var worker = "0/1"
-  @Option(help: "Decides which sequences are held out.") var seed: UInt64 = 0
+  @Option(help: "Decides which sequences are held out; by default 0.") var seed: UInt64?
   @Flag(inversion: .prefixedNo, help: "Begin sequences with BOS; by default as the tokenizer says.") var bos: Bool?
   @Option(help: "concatenate documents, or none: one document per sequence, padded.") var pack = "concatenate"
   @Option(help: "What parts documents in .txt files.") var separator = "<|endoftext|>"
   @Option(help: "The member of a .jsonl line that holds its text.") var textField = "text"
-  @Option(help: "Share of the sequences that is kept from training.") var heldOut = 0.02
+  @Option(help: "Share of the sequences that is kept from training; by default 0.02.") var heldOut: Double?
   @OptionGroup var threads: ThreadsOption
   @Flag(help: "Print one JSON object.") var json = false
 

@@ -12,27 +12,37 @@ struct InfoCommand: ParsableCommand {
   func run() throws {
     let manifest = try CacheReader(path: cache, allowIncomplete: true).manifest
     if json { return try printJSON(manifest) }
+    let state = manifest.isComplete ? "complete" : "incomplete; the same harvest command continues it"
     print(
       """
-      \(cache): \(manifest.isComplete ? "complete" : "incomplete; the same harvest command continues it")
+      \(cache): \(state)
       \(grouped(manifest.nSequences)) sequences of \(manifest.context) tokens (\(grouped(manifest.nTextTokens)) of text), \
       \(grouped(manifest.heldOut.count)) held out, \(manifest.shards.count) shards
       base key   \(manifest.baseKey.prefix(16))
       weights    \(manifest.identity.weights.prefix(16))
       tokenizer  \(manifest.identity.tokenizer.prefix(16))
-      text       \(manifest.corpus.names.joined(separator: ", ")), chain \(manifest.corpus.chain.prefix(16))
-                 \(manifest.corpus.counts.sentence)
-
       """)
+    for (number, text) in zip(1..., manifest.generations) {
+      print(
+        """
+        text \(number)     \(text.corpora.joined(separator: ", ")), \(grouped(text.nSequences)) sequences, chain \(text.chain.prefix(16))
+                   \(text.counts.sentence)
+        """)
+    }
+    print()
     var table = TextTable([
-      ("hook", .left), ("width", .right), ("dtype", .left), ("on disk", .right), ("median ‖x‖²", .right),
-      ("max ‖x‖", .right), ("outliers", .right), ("scale", .right),
+      ("stream", .left), ("width", .right), ("dtype", .left), ("codec", .left), ("sequences", .right),
+      ("on disk", .right), ("median ‖x‖²", .right), ("max ‖x‖", .right), ("outliers", .right), ("scale", .right),
     ])
-    for (name, stream) in manifest.hooks.sorted(by: { $0.key < $1.key }) {
-      table.add([
-        name, "\(stream.width)", stream.dtype, byteSize(stream.bytes), fixed(stream.statistics.medianSquaredNorm, 2),
-        fixed(stream.statistics.maxNorm, 2), grouped(stream.statistics.nOutliers), fixed(stream.scale, 5),
-      ])
+    let streams = manifest.hooks.sorted { $0.key < $1.key } + manifest.logits.sorted { $0.key < $1.key }
+    for (name, stream) in streams {
+      let numbers =
+        stream.statistics.map {
+          [fixed($0.medianSquaredNorm, 2), fixed($0.maxNorm, 2), grouped($0.nOutliers), fixed($0.scale, 5)]
+        } ?? ["", "", "", ""]
+      table.add(
+        [name, "\(stream.width)", stream.dtype, stream.codec, grouped(stream.nSequences), byteSize(stream.bytes)]
+          + numbers)
     }
     print(table.text)
   }

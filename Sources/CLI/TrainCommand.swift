@@ -14,6 +14,7 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "YAML with the same names as these options.") var config: String?
   @Option(help: "The cache's folder.") var cache: String?
   @Option(help: "Hook point to train on.") var hook: String?
+  @Option(help: "Generation of a cache that has grown; by default the newest, or that of the run.") var generation: Int?
   @Option(help: "Folder of the run.") var out: String?
   @Option(help: "topk or relu.") var arch: SAEConfiguration.Architecture?
   @Option(help: "Latents: a number, or a multiple of the width such as 8x.") var latents: String?
@@ -71,6 +72,7 @@ struct TrainCommand: ParsableCommand {
     set(\.seed, seed)
     set(\.logSteps, logSteps)
     set(\.checkpointSteps, checkpointSteps)
+    if let generation { settings.generation = generation }
     if let kAux { settings.kAux = kAux }
     if let lr { settings.lr = lr }
     return settings
@@ -78,10 +80,14 @@ struct TrainCommand: ParsableCommand {
 
   func run() throws {
     threads.apply()
-    let settings = try settings()
+    var settings = try settings()
     try settings.validate()
+    let cache = try CacheReader(
+      path: settings.cache, generation: settings.generation ?? TrainRun.generation(ofRun: settings.out))
+    // Written into config.yaml, so that the run means the same when the cache has grown.
+    settings.generation = cache.manifest.generation
     let source = try CacheBatches(
-      CacheReader(path: settings.cache), hook: settings.hook, batchSize: settings.batch, seed: settings.seed)
+      cache, hook: settings.hook, batchSize: settings.batch, seed: settings.seed)
     let run = try TrainRun(settings, source: source)
     if settings.arch == .topk, settings.auxCoefficient > 0, settings.deadTokens >= settings.tokens {
       printError(

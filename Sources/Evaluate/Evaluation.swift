@@ -62,7 +62,9 @@ package final class Evaluation {
   private let model: TransformerModel
   private let reader: HeldOutReader
   private let hook: HookPoint
-  private let stream: Manifest.HookStream
+  private let stream: Manifest.Stream
+  /// Mean of each channel over the cache, which mean-ablation puts in.
+  private let channelMean: [Double]
   private let subjects: [Subject]
   private let workspace = ForwardWorkspace()
   private let sequencesPerBatch: Int
@@ -79,6 +81,7 @@ package final class Evaluation {
     }
     self.model = model
     stream = try cache.hook(name)
+    channelMean = stream.statistics?.channelMean ?? [Double](repeating: 0, count: stream.width)
     hook = try model.configuration.hook(named: name)
     for subject in subjects where subject.sae.configuration.dIn != stream.width {
       throw EvaluateError.mismatch(
@@ -112,8 +115,8 @@ package final class Evaluation {
     var sums = subjects.map { Sums(uses: [Int](repeating: 0, count: $0.sae.configuration.dSAE)) }
     var (original, zero, mean) = (0.0, 0.0, 0.0)
     var (tokens, scored) = (0, 0)
-    var variance = RunningVariance(around: stream.statistics.channelMean)
-    let channelMean = stream.statistics.channelMean.map { Float($0) }
+    var variance = RunningVariance(around: channelMean)
+    let channelMean = channelMean.map { Float($0) }
 
     for start in stride(from: 0, to: nSequences, by: sequencesPerBatch) {
       let sequences = try (start..<min(nSequences, start + sequencesPerBatch)).map { try reader.sequence($0) }

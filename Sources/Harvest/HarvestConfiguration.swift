@@ -5,7 +5,7 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
   /// Model folder or `.gguf` file.
   package var model = ""
   /// Text files (`.txt`, `.jsonl`, each also `.gz` or `.zst`), token files (`.bin`), or `-` for text on standard
-  /// input; read one after the other.
+  /// input; read one after the other. None: the text that the cache has already, for another hook.
   package var corpora: [String] = []
   /// TransformerLens names of the activations to keep.
   package var hooks: [String] = []
@@ -15,19 +15,19 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
   package var out = ""
   /// Stop after so many tokens (positions of whole sequences); nil for all of the text.
   package var tokens: Int?
-  /// How activations are stored: "bf16", "f16" or "f32".
+  /// How activations are stored: a `StorageType`.
   package var dtype = "bf16"
-  /// "zstd:<level>".
+  /// How they are compressed: a `ShardCodec`.
   package var codec = "zstd:1"
   /// Teacher logits to keep: "none".
   package var logits = "none"
-  /// Tokens per shard, the most that an interruption loses; nil for 2^20, or fewer if a hook's shard would exceed
-  /// 512 MiB.
+  /// Tokens per shard, the most that an interruption loses; nil for that of the cache that is there, otherwise 2^20, or
+  /// fewer if a hook's shard would exceed 512 MiB.
   package var shardTokens: Int?
   /// "I/N": harvest only the shards whose number leaves the remainder I when divided by N (0 ≤ I < N).
   package var worker = "0/1"
-  /// Decides which sequences are held out.
-  package var seed: UInt64 = 0
+  /// Decides which sequences are held out; nil for that of the cache that is there, otherwise 0.
+  package var seed: UInt64?
   /// Begin every sequence and document with the BOS token; nil for what the tokenizer says.
   package var bos: Bool?
   /// "concatenate": documents follow each other without gaps. "none": one document per sequence, its end cut off or
@@ -37,8 +37,9 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
   package var separator = "<|endoftext|>"
   /// The member of a `.jsonl` line that holds its text.
   package var textField = "text"
-  /// Part of the sequences that is kept from training, 0 to 0.5; at least 64 sequences, at most half.
-  package var heldOutFraction = 0.02
+  /// Part of the sequences that is kept from training, 0 to 0.5; at least 64 sequences, at most half. nil for that of
+  /// the cache that is there, otherwise 0.02.
+  package var heldOutFraction: Double?
   /// Tokens per forward pass.
   package var batchTokens = 4096
 
@@ -51,7 +52,6 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
     }
     try require(!model.isEmpty, "model", "\"\"", "a model folder or a .gguf file")
     try require(!out.isEmpty, "out", "\"\"", "a folder")
-    try require(!corpora.isEmpty, "corpus", "(none)", "one or more files, or - for standard input")
     try require(corpora.filter { $0 == "-" }.count <= 1, "corpus", "- twice", "one - at most")
     for corpus in corpora { _ = try CorpusFormat(path: corpus) }
     try require(!hooks.isEmpty, "hook", "(none)", "one or more hook names")
@@ -60,15 +60,14 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
     }
     try require((1...(1 << 20)).contains(context), "context", "\(context)", "1...1048576 positions")
     try require(tokens ?? context >= context, "tokens", "\(tokens ?? 0)", "at least one sequence of \(context)")
-    try require(["bf16", "f16", "f32"].contains(dtype), "dtype", dtype, "bf16, f16, f32")
-    let level = codec.hasPrefix("zstd:") ? Int(codec.dropFirst(5)) : nil
-    try require((1...19).contains(level ?? 0), "codec", codec, "zstd:<level> with levels 1...19")
+    try require(StorageType(dtype) != nil, "dtype", dtype, StorageType.allowed)
+    try require(ShardCodec(codec) != nil, "codec", codec, ShardCodec.allowed)
     try require(logits == "none", "logits", logits, "none (teacher logits are not stored by this version)")
     try require(shardTokens ?? 1 >= 1, "shard-tokens", "\(shardTokens ?? 0)", "1 and more")
     try require(["concatenate", "none"].contains(pack), "pack", pack, "concatenate, none")
     try require(!separator.isEmpty, "separator", "\"\"", "a text of at least one character")
     try require(!textField.isEmpty, "text-field", "\"\"", "the name of a member")
-    try require((0...0.5).contains(heldOutFraction), "held-out", "\(heldOutFraction)", "0...0.5")
+    try require((0...0.5).contains(heldOutFraction ?? 0), "held-out", "\(heldOutFraction ?? 0)", "0...0.5")
     try require((1...(1 << 24)).contains(batchTokens), "batch-tokens", "\(batchTokens)", "1...16777216")
     _ = try workerIndexAndCount
   }

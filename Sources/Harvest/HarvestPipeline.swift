@@ -8,10 +8,15 @@ final class HarvestPipeline: Sendable {
   /// A block with the activations of its sequences.
   private struct Computed: Sendable {
     let block: SequenceBlock
-    /// Of the whole shard.
-    let range: Range<Int>
-    /// Set in the last block of a shard.
-    let end: TokenShard?
+    let work: Work
+    /// No block of the range follows.
+    let isEnd: Bool
+  }
+
+  /// A range and what it lacks.
+  private struct Work: Sendable {
+    let shard: TokenShard
+    let missing: Inventory.Missing
   }
 
   private struct State {
@@ -22,25 +27,26 @@ final class HarvestPipeline: Sendable {
     var nNewShards = 0
     /// Tokens of the shards that this run has committed.
     var nCommittedTokens = 0
-    var nSequences: Int?
+    var end: TextEnd?
     var start: Date?
     var writerFailure: (any Error)?
   }
 
   private let configuration: HarvestConfiguration
   private let spec: CacheSpec
+  private let streams: [StreamSpec]
+  private let text: TextSource
   private let tokenizer: any TextTokenizer
   private let nVocabulary: Int
   private let worker: (index: Int, count: Int)
   private let writerBox: WriterBox
-  /// By first sequence.
-  private let existing: [Int: Receipt]
+  private let inventory: Inventory
   private let interrupt: InterruptFlag
   private let report: @Sendable (HarvestProgress) -> Void
   private let notice: @Sendable (String) -> Void
   private let maxNotices: Int
   private let state = Mutex(State())
-  private let shards = BoundedQueue<TokenShard>(capacity: 1)
+  private let shards = BoundedQueue<Work>(capacity: 1)
   private let computed = BoundedQueue<Computed>(capacity: 1)
 
   /// The writer is used by the writing thread alone, once it runs.
@@ -53,18 +59,20 @@ final class HarvestPipeline: Sendable {
   private enum Stop: Error { case interrupted }
 
   init(
-    configuration: HarvestConfiguration, spec: CacheSpec, nVocabulary: Int, tokenizer: any TextTokenizer,
-    worker: (index: Int, count: Int), writer: CacheWriter, existing: [Receipt], interrupt: InterruptFlag,
+    configuration: HarvestConfiguration, nVocabulary: Int, text: TextSource, tokenizer: any TextTokenizer,
+    worker: (index: Int, count: Int), writer: CacheWriter, inventory: Inventory, interrupt: InterruptFlag,
     progress: @escaping @Sendable (HarvestProgress) -> Void, notice: @escaping @Sendable (String) -> Void,
     maxNotices: Int
   ) {
     self.configuration = configuration
-    self.spec = spec
+    spec = writer.spec
+    streams = writer.streams
+    self.text = text
     self.nVocabulary = nVocabulary
     self.tokenizer = tokenizer
     self.worker = worker
     writerBox = WriterBox(writer: writer)
-    self.existing = Dictionary(existing.map { ($0.first, $0) }, uniquingKeysWith: { first, _ in first })
+    self.inventory = inventory
     self.interrupt = interrupt
     report = progress
     self.notice = notice
@@ -72,7 +80,11 @@ final class HarvestPipeline: Sendable {
   }
 
   /// Runs the stages; the model on the calling thread.
-  func run(_ source: any ActivationSource) throws -> (summary: HarvestRun.Summary, wasInterrupted: Bool) {
+  ///
+  /// - Returns: where the text ends; nil if the run was interrupted before that was known.
+  func run(
+    _ source: any ActivationSource
+  ) throws -> (summary: HarvestRun.Summary, end: TextEnd?, wasInterrupted: Bool) {
     let reading = Thread { [self] in read() }
     let writingDone = DispatchSemaphore(value: 0)
     let writing = Thread { [self] in
@@ -86,8 +98,8 @@ final class HarvestPipeline: Sendable {
 
     var failure: (any Error)?
     do {
-      while let shard = try shards.pop() {
-        guard try compute(shard, source) else { break }
+      while let work = try shards.pop() {
+        guard try compute(work, source) else { break }
       }
       if interrupt.isRaised { throw Stop.interrupted }
     } catch {
@@ -97,13 +109,15 @@ final class HarvestPipeline: Sendable {
     computed.finish(failure.map { _ in Upstream() })
     writingDone.wait()
 
-    let (summary, nMoreNotices, writerFailure) = state.withLock { state in
-      (
+    let (summary, end, nMoreNotices, writerFailure) = state.withLock { state in
+      let nSequences = state.end?.nSequences ?? 0
+      return (
         HarvestRun.Summary(
-          nSequences: state.nSequences ?? 0, nTokens: (state.nSequences ?? 0) * spec.identity.tokens.context,
+          nSequences: nSequences, nTokens: nSequences * spec.identity.tokens.context,
           nNewShards: state.nNewShards, nNewTokens: state.nCommittedTokens,
-          bytesWritten: state.progress.bytesWritten, seconds: state.progress.seconds, notices: state.notices),
-        state.nMoreNotices, state.writerFailure
+          bytesWritten: state.progress.bytesWritten, seconds: state.progress.seconds, notices: state.notices,
+          counts: state.end?.counts ?? CorpusCounts()),
+        state.end, state.nMoreNotices, state.writerFailure
       )
     }
     if nMoreNotices > 0 {
@@ -113,9 +127,9 @@ final class HarvestPipeline: Sendable {
     }
     if let writerFailure { throw writerFailure }
     switch failure {
-    case .some(Stop.interrupted): return (summary, true)
+    case .some(Stop.interrupted): return (summary, end, true)
     case .some(let error): throw error
-    case .none: return (summary, false)
+    case .none: return (summary, end, false)
     }
   }
 
@@ -127,15 +141,13 @@ final class HarvestPipeline: Sendable {
     let context = spec.identity.tokens.context
     let maxSequences = configuration.tokens.map { max(1, $0 / context) }
     do {
-      let baseKey = try spec.identity.baseKey()
-      let reader = TokenShardReader(
-        corpora: configuration.corpora, separator: configuration.separator, textField: configuration.textField,
-        tokenizer: tokenizer,
+      let end = try text.read(
+        configuration, tokenizer: tokenizer,
         layout: TokenShardReader.Layout(
-          tokens: spec.identity.tokens, nVocabulary: nVocabulary, sequencesPerShard: spec.sequencesPerShard,
-          maxSequences: maxSequences,
-          hasLengths: spec.identity.tokens.pack == "none"),
-        baseKey: baseKey,
+          tokens: spec.identity.tokens, nVocabulary: nVocabulary,
+          rangeEnd: { [inventory] in inventory.rangeEnd(from: $0) }, maxSequences: maxSequences,
+          hasLengths: spec.hasLengths),
+        baseKey: try spec.identity.baseKey(),
         report: { [self] text in
           let isFirst = state.withLock { state in
             guard state.notices.count < maxNotices else {
@@ -153,11 +165,10 @@ final class HarvestPipeline: Sendable {
           state.withLock { $0.progress.nTotal = total.map { $0 * context } }
         },
         deliver: { [self] in try deliver($0) })
-      let nSequences = try reader.run()
-      if let nSequences { try checkEnd(nSequences) }
+      if let end { try inventory.checkEnd(end, cache: configuration.out) }
       state.withLock { state in
-        state.nSequences = nSequences
-        state.progress.nTotal = nSequences.map { $0 * context }
+        state.end = end
+        state.progress.nTotal = end.map { $0.nSequences * context }
       }
       shards.finish()
     } catch {
@@ -167,45 +178,21 @@ final class HarvestPipeline: Sendable {
 
   private func deliver(_ shard: TokenShard) throws -> Bool {
     if interrupt.isRaised { throw Stop.interrupted }
-    let receipt = existing[shard.first]
-    if let receipt { try check(receipt, against: shard) }
-    guard isOurs(shard.first / spec.sequencesPerShard), receipt == nil else {
+    let missing = try inventory.missing(shard, cache: configuration.out)
+    guard isOurs(shard.first / spec.sequencesPerShard), !missing.isEmpty else {
       state.withLock { $0.progress.nTokens += shard.tokens.count }
       reportProgress()
       return true
     }
-    return shards.push(shard)
-  }
-
-  private func check(_ receipt: Receipt, against shard: TokenShard) throws {
-    let out = configuration.out
-    guard receipt.end == shard.range.upperBound, receipt.isLast == shard.isLast else {
-      let there = receipt.isLast ? "ends with sequence \(receipt.end)" : "goes on beyond sequence \(receipt.end)"
-      let asked = shard.isLast ? "ends with sequence \(shard.range.upperBound)" : "goes on beyond it"
-      throw HarvestError.mismatch(
-        "\(out): the text of this cache \(there), the text of this command \(asked); repeat the command that made the "
-          + "cache (the same --tokens and --corpus), or choose another --out")
-    }
-    guard receipt.chainBefore == shard.chainBefore.hexValue, receipt.chainAfter == shard.chainAfter.hexValue else {
-      throw HarvestError.mismatch(
-        "\(out): sequences \(shard.range.lowerBound)..<\(shard.range.upperBound) were made from another text (token "
-          + "chain \(receipt.chainAfter.prefix(12)), this text gives \(shard.chainAfter.hexValue.prefix(12))); repeat the "
-          + "command that made the cache, or choose another --out")
-    }
-  }
-
-  /// Receipts beyond the end of the text belong to another one.
-  private func checkEnd(_ nSequences: Int) throws {
-    guard let beyond = existing.values.map(\.end).max(), beyond > nSequences else { return }
-    throw HarvestError.mismatch(
-      "\(configuration.out): this cache holds sequences up to \(beyond), the text of this command ends with "
-        + "\(nSequences); repeat the command that made the cache, or choose another --out")
+    return shards.push(Work(shard: shard, missing: missing))
   }
 
   // MARK: forward
 
   /// Puts a shard through the model, block by block. False if nobody wants the result.
-  private func compute(_ shard: TokenShard, _ source: any ActivationSource) throws -> Bool {
+  private func compute(_ work: Work, _ source: any ActivationSource) throws -> Bool {
+    let shard = work.shard
+    let streams = work.missing.streams.map { self.streams[$0] }
     let context = spec.identity.tokens.context
     let perBlock = max(1, configuration.batchTokens / (context * spec.sequencesPerFrame)) * spec.sequencesPerFrame
     state.withLock { state in
@@ -217,17 +204,19 @@ final class HarvestPipeline: Sendable {
       let range = start..<min(start + perBlock, shard.nSequences)
       let tokens = Array(shard.tokens[(range.lowerBound * context)..<(range.upperBound * context)])
       let lengths = Array(shard.lengths[range])
-      var activations = spec.hooks.map { _ in [Float]() }
-      try source.run(tokens: tokens, nSequences: range.count, hooks: spec.hooks.map(\.name)) { hook, values in
-        activations[hook] = FloatRows.copy(values, width: spec.hooks[hook].width, context: context, lengths: lengths)
+      var activations = streams.map { _ in [Float]() }
+      if !streams.isEmpty {
+        try source.run(tokens: tokens, nSequences: range.count, hooks: streams.map(\.sourceHook)) { i, values in
+          activations[i] = FloatRows.copy(values, width: streams[i].width, context: context, lengths: lengths)
+        }
       }
-      for (hook, values) in zip(spec.hooks, activations) where values.isEmpty {
-        throw HarvestError.system("the model gave no values at \(hook.name)")
+      for (stream, values) in zip(streams, activations) where values.isEmpty {
+        throw HarvestError.system("the model gave no values at \(stream.sourceHook)")
       }
       let block = SequenceBlock(
         first: shard.first + start, tokens: tokens, lengths: lengths, activations: activations)
       let isEnd = range.upperBound == shard.nSequences
-      guard computed.push(Computed(block: block, range: shard.range, end: isEnd ? shard : nil)) else { return false }
+      guard computed.push(Computed(block: block, work: work, isEnd: isEnd)) else { return false }
       state.withLock { state in
         state.progress.nNewTokens += tokens.count
         state.progress.nTokens += tokens.count
@@ -243,18 +232,20 @@ final class HarvestPipeline: Sendable {
     do {
       var shard: ShardSetWriter?
       while let next = try computed.pop() {
-        let whole = try shard ?? writerBox.writer.begin(next.range)
+        let (text, missing) = (next.work.shard, next.work.missing)
+        let whole =
+          try shard
+          ?? writerBox.writer.begin(
+            text.range, streams: missing.streams.map { streams[$0] }, writesTokens: missing.tokens)
         shard = whole
         try whole.append(next.block)
-        guard let end = next.end else { continue }
-        let receipt = try whole.commit(
-          isLast: end.isLast, chain: (end.chainBefore, end.chainAfter),
-          corpora: configuration.corpora.map { URL(fileURLWithPath: $0).lastPathComponent }, counts: end.counts)
+        guard next.isEnd else { continue }
+        let receipts = try whole.commit(chain: (text.chainBefore, text.chainAfter))
         shard = nil
         state.withLock { state in
           state.nNewShards += 1
-          state.nCommittedTokens += end.tokens.count
-          state.progress.bytesWritten += receipt.files.reduce(0) { $0 + $1.bytes }
+          state.nCommittedTokens += text.tokens.count
+          state.progress.bytesWritten += receipts.reduce(0) { $0 + $1.file.bytes }
         }
         reportProgress()
       }

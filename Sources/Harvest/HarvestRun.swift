@@ -23,9 +23,9 @@ package final class HarvestRun {
     package var seconds = 0.0
     /// The first notices on the text; `counts` has all that was left out.
     package var notices: [CorpusNotice] = []
-    /// Sum over all receipts of the cache.
+    /// What was read of the whole text; zero if the run was interrupted before its end.
     package var counts = CorpusCounts()
-    /// Receipts that were damaged and have been written anew.
+    /// Records that were damaged and have been written anew.
     package var repaired: [String] = []
   }
 
@@ -43,11 +43,14 @@ package final class HarvestRun {
   private let configuration: HarvestConfiguration
   private let source: any ActivationSource
   private let tokenizer: any TextTokenizer
+  private let text: TextSource
   package let spec: CacheSpec
+  /// What is harvested beside the tokens.
+  package let streams: [StreamSpec]
 
   private static let maxNotices = 20
 
-  /// Checks the settings against the model and the tokenizer. Touches no file but the weights (for their digest).
+  /// Checks the settings against the model, the tokenizer and the cache that is there, if any, whose layout is kept.
   ///
   /// - Parameter minFrameBytes: decoded bytes of a frame; smaller in tests only.
   package init(
@@ -58,45 +61,10 @@ package final class HarvestRun {
     self.configuration = configuration
     self.source = source
     self.tokenizer = tokenizer
-    spec = try HarvestRun.spec(configuration, source, tokenizer, minFrameBytes)
-  }
-
-  private static func spec(
-    _ configuration: HarvestConfiguration, _ source: any ActivationSource, _ tokenizer: any TextTokenizer,
-    _ minFrameBytes: Int
-  ) throws -> CacheSpec {
-    guard configuration.context <= source.maxContext else {
-      throw HarvestError.setting(
-        name: "context", value: "\(configuration.context)", allowed: "at most \(source.maxContext), the model's context"
-      )
-    }
-    let hooks = try configuration.hooks.map {
-      HookSpec(name: $0, width: try source.width(of: $0), dtype: configuration.dtype)
-    }
-    let usesBOS = configuration.bos ?? tokenizer.addsBOS
-    if usesBOS && tokenizer.bosID == nil {
-      throw HarvestError.setting(name: "bos", value: "", allowed: "--no-bos: the tokenizer has no BOS token")
-    }
-    guard !usesBOS || configuration.context >= 2 else {
-      throw HarvestError.setting(name: "context", value: "1", allowed: "at least 2 with BOS")
-    }
-    let bos = usesBOS ? tokenizer.bosID.map { Int($0) } : nil
-    let tokens = TokenSpec(
-      context: configuration.context, pack: configuration.pack, bos: bos,
-      separator: bos == nil ? tokenizer.eosID.map { Int($0) } : nil,
-      padding: Int(tokenizer.eosID ?? tokenizer.bosID ?? 0), documentSeparator: configuration.separator,
-      textField: configuration.textField)
-    let identity = CacheIdentity(
-      weights: try source.weightsDigest, modelConfiguration: source.configurationDescription,
-      tokenizer: tokenizer.digest, tokens: tokens, numerics: source.numerics)
-    // 512 MiB decoded at most, which is about 350 MiB on disk.
-    let bytesPerToken = (hooks.map(\.width).max() ?? 1) * (ElementType(rawValue: configuration.dtype)?.byteCount ?? 4)
-    return try CacheSpec(
-      identity: identity, hooks: hooks, nVocabulary: source.nVocabulary, codec: configuration.codec,
-      logits: configuration.logits,
-      tokensPerShard: configuration.shardTokens ?? min(1 << 20, max(1, (512 << 20) / bytesPerToken)),
-      heldOut: HeldOutRule(fraction: configuration.heldOutFraction, seed: configuration.seed),
-      minFrameBytes: minFrameBytes)
+    text = configuration.corpora.isEmpty ? .cache(path: configuration.out) : .corpora
+    let there = try CacheContents(cache: configuration.out)
+    streams = try HarvestSpec.streams(configuration, source, there)
+    spec = try HarvestSpec.cache(configuration, source, tokenizer, streams, there.spec, minFrameBytes)
   }
 
   /// Harvests what is missing.
@@ -111,7 +79,7 @@ package final class HarvestRun {
     interrupt: InterruptFlag = InterruptFlag(), notice: @escaping @Sendable (String) -> Void = { _ in },
     progress: @escaping @Sendable (HarvestProgress) -> Void = { _ in }
   ) throws -> Outcome {
-    let writer = try CacheWriter(path: configuration.out, spec: spec)
+    let writer = try CacheWriter(path: configuration.out, spec: spec, streams: streams)
     let (index, count) = try configuration.workerIndexAndCount
     guard let lock = try FolderLock(folder: configuration.out, name: lockName) else {
       throw HarvestError.busy(path: configuration.out)
@@ -126,52 +94,54 @@ package final class HarvestRun {
     _ notice: @escaping @Sendable (String) -> Void, _ progress: @escaping @Sendable (HarvestProgress) -> Void
   ) throws -> Outcome {
     writer.sweepTemporaries()
-    let existing = try writer.existingReceipts()
-    for problem in existing.damaged {
+    let contents = try writer.contents()
+    for problem in contents.problems {
       guard case .damaged(let file, let what, _) = problem.error else { continue }
       // The remedy that the error names is this very run.
       let remedy = worker.count == 1 ? "it is written anew" : "the worker that it belongs to writes it anew"
       notice("\(ActCacheError.damaged(file: file, what: what, remedy: remedy))")
     }
-    try checkFreeSpace(existing: existing.whole)
+    let inventory = Inventory(contents, spec: spec, streams: streams)
+    try checkFreeSpace(inventory)
 
     let pipeline = HarvestPipeline(
-      configuration: configuration, spec: spec, nVocabulary: source.nVocabulary, tokenizer: tokenizer, worker: worker,
-      writer: writer,
-      existing: existing.whole, interrupt: interrupt, progress: progress,
-      notice: notice, maxNotices: HarvestRun.maxNotices)
-    var (summary, wasInterrupted) = try pipeline.run(source)
-    let (receipts, stillDamaged) = try writer.existingReceipts()
-    let bad = Set(stillDamaged.map(\.receipt))
-    summary.repaired = existing.damaged.map(\.receipt).filter { !bad.contains($0) }
-    summary.counts = receipts.reduce(CorpusCounts()) { $0 + $1.counts }
-    if wasInterrupted {
-      summary.nSequences = receipts.reduce(0) { $0 + $1.end - $1.first }
-      summary.nTokens = summary.nSequences * spec.identity.tokens.context
+      configuration: configuration, nVocabulary: source.nVocabulary, text: text, tokenizer: tokenizer, worker: worker,
+      writer: writer, inventory: inventory, interrupt: interrupt, progress: progress, notice: notice,
+      maxNotices: HarvestRun.maxNotices)
+    var (summary, end, wasInterrupted) = try pipeline.run(source)
+    let now = try writer.contents()
+    let bad = Set(now.problems.map(\.record))
+    summary.repaired = contents.problems.map(\.record).filter { !bad.contains($0) }
+    guard !wasInterrupted, let end else {
+      let done = Inventory(now, spec: spec, streams: streams).nTokensDone(below: .max)
+      summary.nSequences = done / spec.identity.tokens.context
+      summary.nTokens = done
       return .interrupted(summary)
     }
-    guard summary.nSequences > 0 else {
+    guard end.nSequences > 0 else {
       throw HarvestError.missing(
         "\(configuration.corpora.joined(separator: ", ")): no sequence of \(spec.identity.tokens.context) tokens in it; "
           + "choose a shorter --context or more text")
     }
-    return try finish(summary, receipts, writer)
+    return try finish(summary, end, now, writer)
   }
 
-  private func finish(_ summary: Summary, _ receipts: [Receipt], _ writer: CacheWriter) throws -> Outcome {
-    var end = 0
-    for receipt in receipts where receipt.first == end { end = receipt.end }
-    guard end == summary.nSequences, receipts.last?.isLast == true else { return .workerDone(summary) }
+  /// Writes generation and manifest if nothing is missing up to the end of the text.
+  private func finish(
+    _ summary: Summary, _ end: TextEnd, _ contents: CacheContents, _ writer: CacheWriter
+  ) throws -> Outcome {
+    let done = Inventory(contents, spec: spec, streams: streams).nTokensDone(below: end.nSequences)
+    guard done == end.nSequences * spec.identity.tokens.context else { return .workerDone(summary) }
+    let isKnown = contents.generations.contains { $0.nSequences == end.nSequences && $0.chain == end.chain.hexValue }
+    if !isKnown {
+      try writer.writeGeneration(
+        nSequences: end.nSequences, chain: end.chain,
+        corpora: configuration.corpora.map { URL(fileURLWithPath: $0).lastPathComponent }, counts: end.counts)
+    }
     // Nothing is missing, so a temporary that no running worker owns is what a killed one left.
     if !othersAreRunning { writer.sweepTemporaries(olderThanSeconds: 0) }
-    let manifest = configuration.out + "/manifest.json"
-    if summary.nNewShards == 0, FileManager.default.fileExists(atPath: manifest),
-      (try? CacheReader(path: configuration.out)) != nil
-    {
-      return .alreadyComplete(summary)
-    }
-    try writer.writeManifest()
-    return .finished(summary)
+    let isNew = try writer.writeManifest().isNew
+    return isNew || summary.nNewShards > 0 ? .finished(summary) : .alreadyComplete(summary)
   }
 
   private var lockName: String {
@@ -197,23 +167,12 @@ package final class HarvestRun {
     }
   }
 
-  /// Bytes that `nTokens` tokens will take on disk, about: bf16 takes 70 % of its bytes, f16 and f32 85 %, tokens all
-  /// of 4. `Int.max` if there is no such number.
-  static func expectedBytes(nTokens: Int, hooks: [HookSpec]) -> Int {
-    let bytesPerHundred = hooks.reduce(400) { sum, hook in
-      let type = ElementType(rawValue: hook.dtype)
-      return sum + hook.width * (type?.byteCount ?? 4) * (type == .bf16 ? 70 : 85)
-    }
-    let (total, overflow) = nTokens.multipliedReportingOverflow(by: bytesPerHundred)
-    return overflow ? Int.max : total / 100
-  }
-
   /// With --tokens the size is known beforehand.
-  private func checkFreeSpace(existing: [Receipt]) throws {
+  private func checkFreeSpace(_ inventory: Inventory) throws {
     guard let tokens = configuration.tokens else { return }
-    let done = existing.reduce(0) { $0 + ($1.end - $1.first) * spec.identity.tokens.context }
+    let done = inventory.nTokensDone(below: tokens / spec.identity.tokens.context)
     let (_, count) = try configuration.workerIndexAndCount
-    let needed = HarvestRun.expectedBytes(nTokens: max(0, tokens - done), hooks: spec.hooks) / count
+    let needed = HarvestSpec.expectedBytes(nTokens: max(0, tokens - done), streams: streams) / count
     let attributes = try? FileManager.default.attributesOfFileSystem(forPath: configuration.out)
     guard let free = (attributes?[.systemFreeSize] as? NSNumber)?.intValue, free < needed else { return }
     throw HarvestError.diskFull(path: configuration.out, neededBytes: needed, freeBytes: free)

@@ -19,7 +19,8 @@ package final class CacheBatches: BatchSource {
       prependsBOS: cache.manifest.identity.tokens.bos != nil, weightsDigest: cache.manifest.identity.weights,
       streamKey: stream.streamKey)
     identity = DataIdentity(
-      stream: stream.streamKey, text: cache.manifest.corpus.chain, sequences: cache.manifest.nSequences,
+      stream: stream.streamKey, text: cache.manifest.generations.last?.chain ?? "",
+      sequences: cache.manifest.nSequences,
       heldOut: cache.manifest.heldOut.count, windowFrames: reader.order.windowFrames)
   }
 

@@ -8,6 +8,8 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var cache: String
   /// The stream to train on, for instance `blocks.3.hook_resid_post`.
   package var hook: String
+  /// Generation of the cache, for one that has grown; not set: the newest when the run begins.
+  package var generation: Int?
   /// The run's folder.
   package var out: String
   /// `topk` or `relu`.
@@ -50,7 +52,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var checkpointSteps: Int
 
   enum CodingKeys: String, CodingKey, CaseIterable {
-    case cache, hook, out, arch, latents, k
+    case cache, hook, generation, out, arch, latents, k
     case kAux = "k-aux"
     case auxCoefficient = "aux-coefficient"
     case l1

@@ -207,6 +207,13 @@ package final class TrainRun {
     }
   }
 
+  /// The generation of the cache that the run in `folder` was begun on; nil if there is no such run.
+  package static func generation(ofRun folder: String) throws -> Int? {
+    let path = "\(folder)/config.yaml"
+    guard let text = FileManager.default.contents(atPath: path) else { return nil }
+    return try TrainConfiguration(yaml: String(decoding: text, as: UTF8.self), path: path).generation
+  }
+
   /// Writes config.yaml, or checks that the one in the folder says the same.
   private func agreeOnConfiguration() throws {
     let path = "\(folder)/config.yaml"

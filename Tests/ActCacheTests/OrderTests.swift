@@ -51,7 +51,7 @@ struct OrderTests {
   @Test func aBatchHoldsTheActivationsOfItsPlaces() throws {
     let folder = try TemporaryFolder()
     let small = SmallCache(
-      hooks: [HookSpec(name: "a", width: 5, dtype: "bf16"), HookSpec(name: "b", width: 18, dtype: "f32")])
+      hooks: [StreamSpec.hook("a", width: 5, dtype: "bf16"), StreamSpec.hook("b", width: 18, dtype: "f32")])
     let cache = try cache(45, folder, small)
     let reader = try TrainingReader(cache, hooks: ["a", "b"], batchSize: 9, seed: 3, windowFrames: 3)
     for batch in [0, 1, 2, 17, 18, 40, 3] {

@@ -20,7 +20,7 @@ struct ShardTests {
   }
 
   private func shard(_ folder: String, type: String = "bf16") throws -> String {
-    let cache = SmallCache(hooks: [HookSpec(name: "h", width: 5, dtype: type)])
+    let cache = SmallCache(hooks: [StreamSpec.hook("h", width: 5, dtype: type)])
     try cache.write(6, to: folder)
     return folder + "/hooks/h/000000000-000000006.zst"
   }
@@ -63,7 +63,7 @@ struct ShardTests {
     // Constant activations: all frames have the same size and nothing but their place differs.
     let cache = SmallCache()
     let spec = try cache.spec
-    let writer = try CacheWriter(path: folder.path, spec: spec).begin(0..<6)
+    let writer = try CacheWriter(path: folder.path, spec: spec, streams: cache.hooks).begin(0..<6)
     for first in [0, 2, 4] {
       let block = SequenceBlock(
         first: first, tokens: [UInt32](repeating: 2, count: 8), lengths: [4, 4],
@@ -71,7 +71,7 @@ struct ShardTests {
       try writer.append(block)
     }
     let chain = TokenChain(baseKey: "k")
-    _ = try writer.commit(isLast: true, chain: (chain, chain), corpora: [], counts: CorpusCounts())
+    _ = try writer.commit(chain: (chain, chain))
     let path = folder.path + "/hooks/blocks.0.hook_resid_post/000000000-000000006.zst"
     var all = try bytes(of: path)
     let sizes = try #require(
@@ -141,7 +141,8 @@ struct ShardTests {
   @Test func aWriterThatIsGivenUpLeavesNothing() throws {
     let folder = try TemporaryFolder()
     let cache = SmallCache()
-    var writer: ShardSetWriter? = try CacheWriter(path: folder.path, spec: cache.spec).begin(0..<6)
+    var writer: ShardSetWriter? = try CacheWriter(path: folder.path, spec: cache.spec, streams: cache.hooks).begin(
+      0..<6)
     try writer?.append(cache.block(0..<2))
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/tokens").count == 1)
     writer = nil

@@ -7,7 +7,7 @@ import TestSupport
 /// Caches of known content for the tests.
 struct SmallCache {
   var context = 4
-  var hooks = [HookSpec(name: "blocks.0.hook_resid_post", width: 5, dtype: "bf16")]
+  var hooks = [StreamSpec.hook("blocks.0.hook_resid_post", width: 5, dtype: "bf16")]
   var nVocabulary = 100
   var pack = "concatenate"
   var bos: Int? = 1
@@ -25,7 +25,7 @@ struct SmallCache {
           textField: "text"), numerics: "f32 test")
       // The sizes of frames and shards follow from 64 KiB in real caches; tests set them through the file form.
       let made = try CacheSpec(
-        identity: identity, hooks: hooks, nVocabulary: nVocabulary, tokensPerShard: 1, heldOut: heldOut)
+        identity: identity, streams: hooks, nVocabulary: nVocabulary, tokensPerShard: 1, heldOut: heldOut)
       guard case .object(var members) = try CanonicalJSON(parsing: CanonicalJSON.encode(made)) else { return made }
       members["sequencesPerShard"] = .integer(perShard)
       members["sequencesPerFrame"] = .integer(perFrame)
@@ -49,38 +49,47 @@ struct SmallCache {
     return Float((sequence * 31 + position * 5 + channel * 3 + hook) % 127 - 63)
   }
 
-  func block(_ range: Range<Int>) -> SequenceBlock {
+  func block(_ range: Range<Int>, of streams: [StreamSpec]? = nil) -> SequenceBlock {
     SequenceBlock(
       first: range.lowerBound,
       tokens: range.flatMap { s in (0..<context).map { token(s, $0) } },
       lengths: range.map { UInt32(length($0)) },
-      activations: hooks.enumerated().map { h, hook in
-        range.flatMap { s in (0..<context).flatMap { p in (0..<hook.width).map { value(s, p, $0, hook: h) } } }
+      activations: (streams ?? hooks).map { hook in
+        let h = hooks.firstIndex(of: hook) ?? 0
+        return range.flatMap { s in (0..<context).flatMap { p in (0..<hook.width).map { value(s, p, $0, hook: h) } } }
       })
   }
 
-  /// Writes `n` sequences to `path`, `blockFrames` frames at a time.
+  /// Writes `n` sequences to `path`, `blockFrames` frames at a time; of `shards` only those ranges, and no end.
   @discardableResult
   func write(_ n: Int, to path: String, blockFrames: Int = 1, shards: [Int]? = nil) throws -> [Receipt] {
     let spec = try spec
-    let writer = try CacheWriter(path: path, spec: spec)
+    let writer = try CacheWriter(path: path, spec: spec, streams: hooks)
+    let contents = try writer.contents()
     var chain = TokenChain(baseKey: try spec.identity.baseKey())
     var receipts: [Receipt] = []
-    for (i, first) in stride(from: 0, to: n, by: perShard).enumerated() {
-      let range = first..<min(n, first + perShard)
+    var first = 0
+    while first < n {
+      let end = contents.tokenReceipts.first { $0.first == first }?.end ?? min(n, spec.rangeEnd(from: first))
+      let range = first..<end
       let before = chain
       let whole = block(range)
       chain.append(tokens: whole.tokens, lengths: spec.hasLengths ? whole.lengths : [])
-      if let shards, !shards.contains(i) { continue }
-      let shard = try writer.begin(range)
+      first = end
+      let tokens = contents.tokenReceipts.first { $0.first == range.lowerBound }
+      let missing = hooks.filter { hook in tokens.flatMap { contents.receipt(of: hook.name, matching: $0) } == nil }
+      if missing.isEmpty && tokens != nil { continue }
+      if let shards, !shards.contains(range.lowerBound / perShard) { continue }
+      let shard = try writer.begin(range, streams: missing, writesTokens: tokens == nil)
       for start in stride(from: range.lowerBound, to: range.upperBound, by: perFrame * blockFrames) {
-        try shard.append(block(start..<min(range.upperBound, start + perFrame * blockFrames)))
+        try shard.append(block(start..<min(range.upperBound, start + perFrame * blockFrames), of: missing))
       }
-      receipts.append(
-        try shard.commit(
-          isLast: range.upperBound == n, chain: (before, chain), corpora: ["text.txt"], counts: CorpusCounts()))
+      receipts += try shard.commit(chain: (before, chain))
     }
-    if shards == nil { try writer.writeManifest() }
+    if shards == nil {
+      try writer.writeGeneration(nSequences: n, chain: chain, corpora: ["text.txt"], counts: CorpusCounts())
+      try writer.writeManifest()
+    }
     return receipts
   }
 }

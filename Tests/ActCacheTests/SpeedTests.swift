@@ -88,11 +88,11 @@
 
     @Test(arguments: [64, 768]) func gatheringBatches(width: Int) throws {
       let folder = try TemporaryFolder()
-      let hooks = [HookSpec(name: "h", width: width, dtype: "bf16")]
+      let hooks = [StreamSpec.hook("h", width: width, dtype: "bf16")]
       let n = 1024 * 64 / width * 4
       let cache = SmallCache(context: 128, hooks: hooks, perShard: n, perFrame: max(1, 512 / width))
       let spec = try cache.spec
-      let writer = try CacheWriter(path: folder.path, spec: spec)
+      let writer = try CacheWriter(path: folder.path, spec: spec, streams: hooks)
       let shard = try writer.begin(0..<n)
       var values: [Float] = []
       while values.count < spec.sequencesPerFrame * 128 * width { values += SpeedTests.frame(UInt64(values.count)) }
@@ -106,7 +106,10 @@
         }
       }
       let chain = TokenChain(baseKey: try spec.identity.baseKey())
-      _ = try shard.commit(isLast: true, chain: (chain, chain), corpora: [], counts: CorpusCounts())
+      var end = chain
+      end.append(tokens: [UInt32](repeating: 3, count: n * 128), lengths: [])
+      _ = try shard.commit(chain: (chain, end))
+      try writer.writeGeneration(nSequences: n, chain: end, corpora: [], counts: CorpusCounts())
       let reader = try TrainingReader(
         CacheReader(path: folder.path), hook: "h", batchSize: 4096, seed: 1, memoryBytes: 64 << 20)
       var batch = [Float](repeating: 0, count: 4096 * width)

@@ -77,6 +77,7 @@ import Transformer
     let hook = "blocks.2.hook_resid_mid"
     let cache = try harvest([hook], into: folder, model: model)
     let stream = try cache.hook(hook)
+    let channelMean = try #require(stream.statistics).channelMean
     let width = stream.width
     let sae = try SparseAutoencoder(SAEConfiguration(architecture: .topk, dIn: width, dSAE: 2 * width, k: 20), seed: 5)
     let result = try Evaluation([.init(name: "random", sae: sae)], hook: hook, cache: cache, model: model).run(
@@ -117,7 +118,7 @@ import Transformer
       let q = try logProbabilities(tokens) { $0.assign(reconstruction.matrix) }
       let z = try logProbabilities(tokens) { $0.fill(0) }
       let m = try logProbabilities(tokens) { values in
-        for row in 0..<24 { for i in 0..<width { values[row, i] = Float(stream.statistics.channelMean[i]) } }
+        for row in 0..<24 { for i in 0..<width { values[row, i] = Float(channelMean[i]) } }
       }
       for position in 0..<23 {
         let next = Int(sequence.tokens[position + 1])

@@ -77,8 +77,8 @@ struct HarvestRunTests {
         }
       }
     }
-    #expect(cache.manifest.corpus.counts.documents == 30)
-    #expect(cache.manifest.corpus.names == ["text.txt"])
+    let text = try #require(cache.manifest.generations.last)
+    #expect(cache.manifest.generations.count == 1 && text.counts.documents == 30 && text.corpora == ["text.txt"])
   }
 
   @Test func aSecondRunDoesNothingAndSaysSo() throws {
@@ -127,8 +127,8 @@ struct HarvestRunTests {
         Issue.record("stopped before pass \(stop), not finished by the second run")
         return
       }
-      // A shard has four files: tokens, two hooks, receipt.
-      #expect(rest.nNewShards + summary.nNewShards == whole.count / 4)
+      // A range has six files: tokens and two hooks, each with its receipt.
+      #expect(rest.nNewShards + summary.nNewShards == whole.count / 6)
       #expect(try tree(test.configuration.out) == whole, "stopped before pass \(stop)")
     }
   }
@@ -187,7 +187,7 @@ struct HarvestRunTests {
     _ = try test.run()
     let whole = try tree(test.configuration.out)
     let shards = whole.keys.filter { $0.hasPrefix("hooks/wide/") }.sorted()
-    let receipts = whole.keys.filter { $0.hasPrefix("receipts/") }.sorted()
+    let receipts = whole.keys.filter { $0.hasPrefix("receipts/hooks/wide/") }.sorted()
     try Data().write(to: URL(fileURLWithPath: test.configuration.out + "/" + shards[0]))
     try FileManager.default.removeItem(atPath: test.configuration.out + "/" + shards[2])
     try Data("{}".utf8).write(to: URL(fileURLWithPath: test.configuration.out + "/" + receipts[1]))
@@ -206,7 +206,9 @@ struct HarvestRunTests {
   @Test func temporariesOfAKilledRunGoOnceTheCacheIsComplete() throws {
     var test = try Case()
     let out = test.configuration.out
-    let left = ["/hooks/wide/.a.zst.tmp.1.x", "/tokens/.b.zst.tmp.1.x", "/receipts/.c.json.tmp.1.x", "/.d.tmp.1.x"]
+    let left = [
+      "/hooks/wide/.a.zst.tmp.1.x", "/tokens/.b.zst.tmp.1.x", "/receipts/tokens/.c.json.tmp.1.x", "/.d.tmp.1.x",
+    ]
     func leave() throws { for name in left { try write("x", to: out + name) } }
     func nThere() -> Int { left.filter { FileManager.default.fileExists(atPath: out + $0) }.count }
     test.configuration.worker = "0/2"
@@ -249,15 +251,15 @@ struct HarvestRunTests {
     let texts = notices.withLock { $0 }
     #expect(texts.count == 21 && texts.last == "and 3 more of these; the manifest counts all that is left out")
     #expect(summary.notices.count == 20 && summary.counts.emptyDocuments == 23)
-    #expect(try CacheReader(path: test.configuration.out).manifest.corpus.counts == summary.counts)
+    #expect(try CacheReader(path: test.configuration.out).manifest.generations.last?.counts == summary.counts)
   }
 
   @Test func theExpectedSizeDependsOnTheType() {
     for (dtype, bytes) in [("bf16", 4 + 140), ("f16", 4 + 170), ("f32", 4 + 340)] {
-      let hook = HookSpec(name: "h", width: 100, dtype: dtype)
-      #expect(HarvestRun.expectedBytes(nTokens: 1000, hooks: [hook]) == 1000 * bytes)
-      #expect(HarvestRun.expectedBytes(nTokens: 0, hooks: [hook]) == 0)
-      #expect(HarvestRun.expectedBytes(nTokens: .max, hooks: [hook]) == .max)
+      let hook = StreamSpec.hook("h", width: 100, dtype: dtype)
+      #expect(HarvestSpec.expectedBytes(nTokens: 1000, streams: [hook]) == 1000 * bytes)
+      #expect(HarvestSpec.expectedBytes(nTokens: 0, streams: [hook]) == 0)
+      #expect(HarvestSpec.expectedBytes(nTokens: .max, streams: [hook]) == .max)
     }
   }
 
@@ -277,7 +279,7 @@ struct HarvestRunTests {
     #expect(throws: ActCacheError.self) { try test.run(tokenizer: tokenizer) }
 
     for change: (inout HarvestConfiguration) -> Void in [
-      { $0.context = 32 }, { $0.dtype = "f32" }, { $0.hooks = ["wide"] }, { $0.bos = false }, { $0.pack = "none" },
+      { $0.context = 32 }, { $0.dtype = "f32" }, { $0.bos = false }, { $0.pack = "none" },
       { $0.codec = "zstd:3" }, { $0.seed = 1 }, { $0.heldOutFraction = 0.1 }, { $0.separator = "#" },
       { $0.shardTokens = 1 },
     ] {
@@ -289,13 +291,13 @@ struct HarvestRunTests {
     var other = test
     try write(stories(30, seed: 2).joined(separator: "<|endoftext|>"), to: test.folder.path + "/other.txt")
     other.configuration.corpora = [test.folder.path + "/other.txt"]
-    error = #expect(throws: HarvestError.self) { try other.run() }
+    error = #expect(throws: ActCacheError.self) { try other.run() }
     #expect(
       "\(error.map { "\($0)" } ?? "")".hasPrefix("\(out): sequences 0..<24 were made from another text (token chain "))
     other = test
     other.configuration.tokens = 16 * 50
-    error = #expect(throws: HarvestError.self) { try other.run() }
-    #expect((error as? HarvestError)?.exitCode == 65)
+    error = #expect(throws: ActCacheError.self) { try other.run() }
+    #expect((error as? ActCacheError)?.exitCode == 78)
     #expect(try tree(out) == before)
   }
 
@@ -308,17 +310,73 @@ struct HarvestRunTests {
     }
     #expect(summary.nSequences == 70 && summary.nTokens == 1120)
     #expect(try CacheReader(path: test.configuration.out).manifest.nSequences == 70)
-    #expect(throws: HarvestError.self) {
-      var more = test
-      more.configuration.tokens = nil
-      return try more.run()
+  }
+
+  @Test func moreTextGoesOnWhereTheCacheEnded() throws {
+    var test = try Case()
+    test.configuration.tokens = 16 * 70
+    _ = try test.run()
+    let before = try tree(test.configuration.out)
+    test.configuration.tokens = nil
+    let model = FakeModel()
+    guard case .finished(let summary) = try test.run(model) else {
+      Issue.record("not finished")
+      return
     }
+    let cache = try CacheReader(path: test.configuration.out)
+    #expect(cache.manifest.generations.map(\.nSequences) == [70, summary.nSequences] && cache.manifest.isComplete)
+    #expect(summary.nNewTokens == (summary.nSequences - 70) * 16)
+    let after = try tree(test.configuration.out)
+    for (name, bytes) in before where name != "manifest.json" { #expect(after[name] == bytes, "\(name)") }
+    // The shorter text is there too.
+    test.configuration.tokens = 16 * 70
+    guard case .alreadyComplete = try test.run() else {
+      Issue.record("the first generation is not complete")
+      return
+    }
+    // The values are those of a cache made at once.
+    test.configuration.tokens = nil
+    test.configuration.out = test.folder.path + "/at-once"
+    _ = try test.run()
+    let other = try CacheReader(path: test.configuration.out)
+    let (a, b) = (try TokenStream(cache), try TokenStream(other))
+    for sequence in 0..<summary.nSequences {
+      #expect(try a.sequence(sequence).tokens == b.sequence(sequence).tokens)
+    }
+  }
+
+  @Test func aHookIsAddedFromTheTokensOfTheCache() throws {
+    var test = try Case()
+    test.configuration.pack = "none"
+    _ = try test.run()
+    let whole = try tree(test.configuration.out)
+    test.configuration.out = test.folder.path + "/in-two"
+    test.configuration.hooks = ["narrow"]
+    _ = try test.run()
+    // Neither text nor token settings are asked for again.
+    test.configuration.corpora = []
+    test.configuration.pack = "concatenate"
+    test.configuration.hooks = ["wide"]
+    test.configuration.shardTokens = nil
+    let model = FakeModel()
+    guard case .finished(let summary) = try test.run(model) else {
+      Issue.record("not finished")
+      return
+    }
+    #expect(summary.nNewShards > 1)
+    // The frame is that of the narrow hook in both.
+    #expect(try tree(test.configuration.out) == whole)
+    test.configuration.out = test.folder.path + "/none"
+    #expect(
+      throws: HarvestError.setting(
+        name: "corpus", value: "(none)", allowed: "one or more files, or - for standard input (no cache is there yet)")
+    ) { try test.run() }
   }
 
   @Test func tokenFilesAndOtherFormsOfTheSameTextGiveTheSameCache() throws {
     var test = try Case()
     _ = try test.run()
-    let whole = try tree(test.configuration.out).filter { !$0.key.hasPrefix("receipts") && $0.key != "manifest.json" }
+    let whole = try tree(test.configuration.out).filter { !$0.key.hasSuffix(".json") }
     var ids: [UInt8] = []
     var lines = ""
     for story in stories(30) {
@@ -332,7 +390,7 @@ struct HarvestRunTests {
       test.configuration.corpora = [test.folder.path + "/" + name]
       test.configuration.out = test.folder.path + "/" + name + ".cache"
       _ = try test.run()
-      let files = try tree(test.configuration.out).filter { !$0.key.hasPrefix("receipts") && $0.key != "manifest.json" }
+      let files = try tree(test.configuration.out).filter { !$0.key.hasSuffix(".json") }
       #expect(files == whole, "\(name)")
     }
     try Data([0x10, 0x27]).write(to: URL(fileURLWithPath: test.folder.path + "/b.bin"))
@@ -381,8 +439,8 @@ struct HarvestRunTests {
 
   @Test(arguments: [
     ("logits", "--logits hidden: allowed are none (teacher logits are not stored by this version)"),
-    ("codec", "--codec none: allowed are zstd:<level> with levels 1...19"),
-    ("dtype", "--dtype fix:8: allowed are bf16, f16, f32"),
+    ("codec", "--codec lz4: allowed are zstd:<level> with levels 1...19, none"),
+    ("dtype", "--dtype f64: allowed are bf16, f16, f32, fix:<s> with s 1...12"),
     ("worker", "--worker 3/3: allowed are I/N with 0 ≤ I < N"),
     ("hook", "--hook (none): allowed are one or more hook names"),
     ("context", "--context 65: allowed are at most 64, the model's context"),
@@ -391,8 +449,8 @@ struct HarvestRunTests {
     var test = try Case()
     switch what {
     case "logits": test.configuration.logits = "hidden"
-    case "codec": test.configuration.codec = "none"
-    case "dtype": test.configuration.dtype = "fix:8"
+    case "codec": test.configuration.codec = "lz4"
+    case "dtype": test.configuration.dtype = "f64"
     case "worker": test.configuration.worker = "3/3"
     case "hook": test.configuration.hooks = []
     default: test.configuration.context = 65

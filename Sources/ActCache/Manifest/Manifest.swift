@@ -1,22 +1,29 @@
 import Foundation
 import Memory
 
-/// What a cache holds. Derived from the receipts alone, so it can be made anew at any time.
+/// What a cache holds at one generation. Derived from receipts and generations alone, so it can be made anew at any
+/// time.
 public struct Manifest: Codable, Equatable, Sendable {
   public static let format = "actcache.manifest"
 
-  /// One stream of activations.
-  public struct HookStream: Codable, Equatable, Sendable {
+  /// One stream of activations or teacher targets.
+  public struct Stream: Codable, Equatable, Sendable {
     public let width: Int
     public let dtype: String
+    public let codec: String
+    /// Of `fix:<s>`: the step of each channel.
+    public let steps: [Float]?
     /// Digest that names the stream.
     public let streamKey: String
-    public let statistics: HookStatistics
+    /// It is there for sequences `0..<nSequences`, which may be fewer than the tokens.
+    public let nSequences: Int
     /// Bytes on disk.
     public let bytes: Int
+    /// Of activations.
+    public let statistics: HookStatistics?
 
     /// Times this, a typical activation has ‖x‖² = width.
-    public var scale: Double { statistics.scale }
+    public var scale: Double { statistics?.scale ?? 1 }
   }
 
   /// Sequences `first..<end` and the files that hold them.
@@ -26,25 +33,20 @@ public struct Manifest: Codable, Equatable, Sendable {
     public let files: [FileRecord]
   }
 
-  /// Where the text came from.
-  public struct Corpus: Codable, Equatable, Sendable {
-    public let names: [String]
-    /// The token chain over all shards, hex: the same text under the same identity has the same value.
-    public let chain: String
-    public let counts: CorpusCounts
-  }
-
   public let format: String
   public let version: Int
-  public let generation: Int
   public let baseKey: String
   public let spec: CacheSpec
-  public let hooks: [String: HookStream]
+  /// The number of this generation, from 1; 0 while the first harvest goes on.
+  public let generation: Int
+  /// All generations up to this one.
+  public let generations: [Generation]
+  /// By hook name.
+  public let hooks: [String: Stream]
+  /// By logit policy.
+  public let logits: [String: Stream]
   public let nSequences: Int
   public let nTextTokens: Int
-  /// False while harvesting goes on.
-  public let isComplete: Bool
-  public let corpus: Corpus
   /// Sequences that no training reader returns, ascending.
   public let heldOut: [Int]
   public let shards: [Shard]
@@ -54,70 +56,81 @@ public struct Manifest: Codable, Equatable, Sendable {
   public var context: Int { spec.identity.tokens.context }
   /// Positions in all sequences, padding included.
   public var nTokens: Int { nSequences * context }
+  /// False while the first harvest goes on, or while a stream lacks a range.
+  public var isComplete: Bool {
+    generation > 0 && hooks.values.allSatisfy { $0.nSequences == nSequences }
+      && logits.values.allSatisfy { $0.nSequences == nSequences }
+  }
 
   static let name = "manifest.json"
-  static let remedy = "remove it; it is made anew from the receipts"
+  static let remedy = "run actcache index, or remove it; it is made anew from the receipts"
 
-  /// Derives the manifest from `receipts`, sorted by range.
-  /// - Throws: `ActCacheError.mismatch` if they are of different caches or overlap, `.missing` if there is a gap.
-  init(receipts: [Receipt], path: String) throws {
-    guard let head = receipts.first, let tail = receipts.last else {
+  /// Derives the manifest of generation `number`, by default the newest one that is whole.
+  ///
+  /// - Throws: `ActCacheError.mismatch` if the receipts do not go together, `.missing` if there is no such generation
+  ///   or nothing at all, `.incomplete` if there is no receipt from sequence 0 on.
+  package init(_ contents: CacheContents, generation number: Int? = nil, path: String) throws {
+    guard let spec = contents.spec else {
       throw ActCacheError.missing(
         "\(path): no cache there (no receipts); run actcache harvest --out \(path), or check the path")
     }
-    let spec = head.spec
-    let key = try spec.identity.baseKey()
-    var end = 0
-    var chain = TokenChain(baseKey: key).hexValue
-    for receipt in receipts {
-      try receipt.spec.requireSame(as: spec, path: path)
-      guard receipt.first == end else {
-        throw ActCacheError.missing(
-          "\(path): the receipts go from sequence \(end) to \(receipt.first); run the same harvest command "
-            + "(or the missing workers) again")
-      }
-      guard
-        receipt.end == receipt.first + spec.sequencesPerShard
-          || (receipt == tail && receipt.end - receipt.first < spec.sequencesPerShard)
-      else {
-        throw ActCacheError.mismatch(
-          "\(path): the range \(receipt.first)..<\(receipt.end) is not one of \(spec.sequencesPerShard) sequences; "
-            + "remove the receipt \(Receipt.relativePath(receipt.first..<receipt.end)) and harvest again")
-      }
-      guard receipt.chainBefore == chain else {
-        throw ActCacheError.mismatch(
-          "\(path): the text of sequences \(receipt.first)..<\(receipt.end) does not continue that before it; "
-            + "remove the receipt \(Receipt.relativePath(receipt.first..<receipt.end)) and harvest again")
-      }
-      end = receipt.end
-      chain = receipt.chainAfter
+    var ranges = try contents.tokenRanges(path: path)
+    guard !ranges.isEmpty else {
+      throw ActCacheError.incomplete(
+        "\(path): sequences from 0 on are missing; run the same harvest command (or the missing workers) again")
     }
+    let key = try spec.identity.baseKey()
+    let whole = contents.generations.filter { generation in
+      generation.baseKey == key
+        && ranges.contains { $0.end == generation.nSequences && $0.chainAfter == generation.chain }
+    }
+    if let number, !(1...max(1, whole.count)).contains(number) || whole.isEmpty {
+      throw ActCacheError.missing("\(path): no generation \(number); the cache has \(whole.count)")
+    }
+    generations = Array(whole.prefix(number ?? whole.count))
+    if let end = generations.last?.nSequences { ranges = ranges.filter { $0.end <= end } }
+
     format = Manifest.format
     version = ShardHeader.version
-    generation = 1
+    generation = generations.count
     baseKey = key
     self.spec = spec
-    nSequences = end
-    nTextTokens = receipts.reduce(0) { $0 + $1.nTextTokens }
-    isComplete = tail.isLast
-    corpus = Corpus(
-      names: head.corpora, chain: chain, counts: receipts.reduce(CorpusCounts()) { $0 + $1.counts })
-    heldOut = spec.heldOut.sequences(of: end)
-    shards = receipts.map { Shard(first: $0.first, end: $0.end, files: $0.files) }
-    var hooks: [String: HookStream] = [:]
-    for hook in spec.hooks {
-      var statistics = StreamStatistics(width: hook.width)
-      for receipt in receipts {
-        if let partial = receipt.statistics[hook.name] { statistics.merge(partial) }
+    let nSequences = ranges.reduce(0) { max($0, $1.end) }
+    self.nSequences = nSequences
+    nTextTokens = ranges.reduce(0) { $0 + $1.nTextTokens }
+    heldOut = spec.heldOut.sequences(
+      ofGenerations: generations.isEmpty ? [nSequences] : generations.map(\.nSequences))
+
+    var files = ranges.map { [$0.file] }
+    var hooks: [String: Stream] = [:]
+    var logits: [String: Stream] = [:]
+    for (name, list) in contents.receipts.sorted(by: { $0.key < $1.key }) where name != StreamSpec.tokens {
+      guard let stream = list.first?.stream else { continue }
+      var statistics: StreamStatistics?
+      var end = 0
+      var bytes = 0
+      for (i, tokens) in ranges.enumerated() {
+        guard let receipt = contents.receipt(of: name, matching: tokens) else { break }
+        files[i].append(receipt.file)
+        bytes += receipt.file.bytes
+        end = receipt.end
+        if let part = receipt.statistics {
+          if statistics == nil { statistics = part } else { statistics?.merge(part) }
+        }
       }
-      let bytes = receipts.reduce(0) { sum, receipt in
-        sum + receipt.files.reduce(0) { $0 + ($1.path.hasPrefix("hooks/\(hook.name)/") ? $1.bytes : 0) }
+      guard end > 0 else { continue }
+      let entry = Stream(
+        width: stream.width, dtype: stream.dtype, codec: stream.codec, steps: stream.steps,
+        streamKey: stream.key(baseKey: key), nSequences: end, bytes: bytes, statistics: statistics?.summary())
+      if let hook = stream.hookName {
+        hooks[hook] = entry
+      } else if let policy = stream.policyName {
+        logits[policy] = entry
       }
-      hooks[hook.name] = HookStream(
-        width: hook.width, dtype: hook.dtype, streamKey: hook.streamKey(baseKey: key),
-        statistics: statistics.summary(), bytes: bytes)
     }
     self.hooks = hooks
+    self.logits = logits
+    shards = zip(ranges, files).map { Shard(first: $0.first, end: $0.end, files: $1) }
   }
 
   /// Reads `manifest.json` of the cache at `path`; nil if there is none.
@@ -129,20 +142,40 @@ public struct Manifest: Codable, Equatable, Sendable {
     guard manifest.format == format, manifest.version == ShardHeader.version else {
       throw damaged("it is \"\(manifest.format)\" version \(manifest.version)")
     }
-    try manifest.spec.validate()
-    let perShard = manifest.spec.sequencesPerShard
-    guard manifest.shards.last?.end == manifest.nSequences, manifest.nSequences > 0,
-      manifest.shards.enumerated().allSatisfy({ i, shard in
-        shard.first == i * perShard && shard.end == min(manifest.nSequences, (i + 1) * perShard)
-      }),
-      manifest.heldOut == manifest.heldOut.sorted(), manifest.heldOut.allSatisfy({ 0..<manifest.nSequences ~= $0 }),
-      manifest.spec.hooks.allSatisfy({ manifest.hooks[$0.name] != nil })
+    do {
+      try manifest.spec.validate()
+      try manifest.spec.validate(manifest.streams)
+    } catch { throw damaged("\(error)") }
+    var end = 0
+    for shard in manifest.shards {
+      guard shard.first == end, shard.end > end, shard.files.allSatisfy({ $0.isInside && $0.bytes >= 0 }) else {
+        throw damaged("its parts do not agree with each other")
+      }
+      end = shard.end
+    }
+    guard end == manifest.nSequences, end <= ShardLimits.maxSequences, end > 0,
+      manifest.generation == manifest.generations.count,
+      zip(manifest.heldOut, manifest.heldOut.dropFirst()).allSatisfy({ $0 < $1 }),
+      manifest.heldOut.first ?? 0 >= 0, manifest.heldOut.last ?? 0 < end,
+      try manifest.baseKey == manifest.identity.baseKey()
     else { throw damaged("its parts do not agree with each other") }
     return manifest
   }
 
-  func write(cache: String) throws {
-    let bytes = try SealedJSON.seal(self, name: "manifest")
-    try fileErrors { () throws(MemoryError) in try DurableFile.write(bytes, to: cache + "/" + Manifest.name) }
+  /// The streams beside the tokens.
+  package var streams: [StreamSpec] {
+    func spec(_ name: String, _ stream: Stream) -> StreamSpec {
+      StreamSpec(
+        name: name, width: stream.width, dtype: stream.dtype, codec: stream.codec, steps: stream.steps)
+    }
+    return hooks.map { spec(StreamSpec.hooksPrefix + $0.key, $0.value) }
+      + logits.map { spec(StreamSpec.logitsPrefix + $0.key, $0.value) }
   }
+
+  var sealed: [UInt8] { get throws { try SealedJSON.seal(self, name: "manifest") } }
+}
+
+extension FileRecord {
+  /// The path stays inside the cache.
+  var isInside: Bool { !path.hasPrefix("/") && !path.split(separator: "/").contains("..") }
 }

@@ -44,6 +44,13 @@ public struct StreamStatistics: Codable, Equatable, Sendable {
     return first
   }
 
+  /// False for what a file may say but no stream can have.
+  func isConsistent(width: Int) -> Bool {
+    self.width == width && sums.count == width && squares.count == width
+      && [nTokens, nNonFinite].allSatisfy { (0...ShardLimits.maxCount).contains($0) }
+      && (sums + squares + [normSum, maxNorm, maxAbs]).allSatisfy(\.isFinite)
+  }
+
   /// Adds the sums of the sequences that follow.
   package mutating func merge(_ next: StreamStatistics) {
     precondition(width == next.width)
@@ -122,7 +129,7 @@ struct NormHistogram: Codable, Equatable, Sendable {
   /// {"<bin in hex>": tokens}
   init(from decoder: any Decoder) throws {
     for (name, count) in try decoder.singleValueContainer().decode([String: Int].self) {
-      guard let bin = UInt32(name, radix: 16), bin <= 0x7F7F, count >= 0 else {
+      guard let bin = UInt32(name, radix: 16), bin <= 0x7F7F, (0...ShardLimits.maxCount).contains(count) else {
         throw DecodingError.dataCorrupted(
           .init(codingPath: decoder.codingPath, debugDescription: "no bin of ‖x‖²: \(name)"))
       }

@@ -18,6 +18,9 @@ struct Key {
 
   func mixing(_ word: UInt64) -> Key { Key(value: mix(value ^ mix(word &+ 0x9E37_79B9_7F4A_7C15))) }
   func mixing(_ purpose: Purpose) -> Key { mixing(purpose.rawValue) }
+
+  /// The key itself for 0, so that what begins at the beginning needs no word of its own.
+  func mixing(from start: Int) -> Key { start == 0 ? self : mixing(UInt64(start)) }
 }
 
 /// A permutation of 0..<count that is computed, not stored: a four-round Feistel network over the next power of four,

@@ -15,8 +15,8 @@ public struct TokenFilter: Codable, Equatable, Sendable {
 /// is opened, so that the length of an epoch is known.
 struct EligibleTokens: Sendable {
   let context: Int
-  private let sequencesPerFrame: Int
-  private let nSequences: Int
+  /// First sequence of each frame, and of the end.
+  private let frameStarts: [Int]
   private let positions: Range<Int>
   /// One bit per sequence: held out.
   private var heldOut: [UInt64]
@@ -28,8 +28,8 @@ struct EligibleTokens: Sendable {
   init(_ cache: CacheReader, filter: TokenFilter) throws {
     let manifest = cache.manifest
     context = manifest.context
-    sequencesPerFrame = manifest.spec.sequencesPerFrame
-    nSequences = manifest.nSequences
+    let nSequences = manifest.nSequences
+    frameStarts = (0..<cache.nFrames).map { cache.sequences(ofFrame: $0).lowerBound } + [nSequences]
     positions = (filter.positions ?? 0..<manifest.context).clamped(to: 0..<manifest.context)
     heldOut = [UInt64](repeating: 0, count: (nSequences + 63) / 64)
     for sequence in manifest.heldOut { heldOut[sequence >> 6] |= 1 << UInt64(sequence & 63) }
@@ -69,8 +69,8 @@ struct EligibleTokens: Sendable {
 
   /// Appends the rows of `frame` (sequence in the frame · context + position) plus `base`, ascending.
   func appendRows(ofFrame frame: Int, base: Int, to rows: inout [UInt32]) {
-    let first = frame * sequencesPerFrame
-    for sequence in first..<min(first + sequencesPerFrame, nSequences) where !isHeldOut(sequence) {
+    let first = frameStarts[frame]
+    for sequence in first..<frameStarts[frame + 1] where !isHeldOut(sequence) {
       let start = base + (sequence - first) * context
       for position in positions where skipped.isEmpty || !isSkipped(sequence, position) {
         rows.append(UInt32(truncatingIfNeeded: start + position))

@@ -8,56 +8,92 @@ public final class CacheReader: Sendable {
   public let path: String
   public let manifest: Manifest
   private let open = Mutex<[String: ShardReader]>([:])
+  /// Number of the first frame of each shard, and of all frames. Every shard begins a frame.
+  private let frameStarts: [Int]
+  /// First sequence of each shard.
+  private let shardStarts: [Int]
 
-  /// - Parameter allowIncomplete: open what there is of a cache that is still being harvested; its held-out part is
-  ///   not the final one.
-  /// - Throws: `ActCacheError`: `.missing` if there is no cache or part of it, `.damaged` naming the file and the
-  ///   remedy.
-  public init(path: String, allowIncomplete: Bool = false) throws {
+  /// - Parameters:
+  ///   - generation: an earlier generation of a cache that has grown; by default the newest.
+  ///   - allowIncomplete: open what there is of a cache that is still being harvested; its held-out part is not the
+  ///     final one.
+  /// - Throws: `ActCacheError`: `.missing` if there is no cache, `.incomplete` if part of it is missing, `.damaged`
+  ///   naming the file and the remedy.
+  public init(path: String, generation: Int? = nil, allowIncomplete: Bool = false) throws {
     self.path = path
-    manifest =
-      try Manifest.open(cache: path)
-      ?? Manifest(receipts: ReceiptFolder.receipts(cache: path), path: path)
-    guard manifest.isComplete || allowIncomplete else {
-      throw ActCacheError.missing(
+    manifest = try CacheReader.manifest(path: path, generation: generation)
+    guard manifest.generation > 0 || allowIncomplete else {
+      throw ActCacheError.incomplete(
         "\(path): only sequences 0..<\(manifest.nSequences) are there, harvesting is not finished; "
           + "run the same harvest command again to finish it")
     }
-    for shard in manifest.shards { try FileRecord.checkSizes(shard.files, cache: path) }
+    for shard in manifest.shards {
+      for file in shard.files { try file.checkSize(cache: path) }
+    }
+    let perFrame = manifest.spec.sequencesPerFrame
+    var starts = [0]
+    for shard in manifest.shards {
+      starts.append(starts[starts.count - 1] + (shard.end - shard.first + perFrame - 1) / perFrame)
+    }
+    frameStarts = starts
+    shardStarts = manifest.shards.map(\.first)
   }
 
-  /// The hook's stream. Throws `ActCacheError.missing` with the hooks that there are.
-  public func hook(_ name: String) throws -> Manifest.HookStream {
+  private static func manifest(path: String, generation: Int?) throws -> Manifest {
+    if let manifest = try Manifest.open(cache: path), generation ?? manifest.generation == manifest.generation {
+      return manifest
+    }
+    let contents = try CacheContents(cache: path)
+    try contents.requireWhole()
+    return try Manifest(contents, generation: generation, path: path)
+  }
+
+  /// The stream of activations at a hook. Throws `ActCacheError.missing` with the hooks that there are, `.incomplete`
+  /// if it does not reach to the end of this generation.
+  public func hook(_ name: String) throws -> Manifest.Stream {
     guard let stream = manifest.hooks[name] else {
       throw ActCacheError.missing(
         "\(path): no hook \(name); the cache holds \(manifest.hooks.keys.sorted().joined(separator: ", "))")
     }
+    try requireWhole(name, stream)
     return stream
   }
 
-  /// The shard of `stream` ("tokens", "hooks/<name>") with sequence number `index · sequencesPerShard`.
+  /// The stream of teacher targets of a policy. Throws as `hook` does.
+  public func logits(_ policy: String) throws -> Manifest.Stream {
+    guard let stream = manifest.logits[policy] else {
+      let there = manifest.logits.keys.sorted().joined(separator: ", ")
+      throw ActCacheError.missing(
+        "\(path): no logits \(policy); the cache holds \(there.isEmpty ? "none" : there); harvest again with --logits "
+          + "\(policy) to add them")
+    }
+    try requireWhole("logits \(policy)", stream)
+    return stream
+  }
+
+  private func requireWhole(_ name: String, _ stream: Manifest.Stream) throws {
+    guard stream.nSequences < manifest.nSequences else { return }
+    throw ActCacheError.incomplete(
+      "\(path): \(name) is there for sequences 0..<\(stream.nSequences) of \(manifest.nSequences); harvest it for the "
+        + "rest, or use an earlier generation")
+  }
+
+  /// Shard `index` of `stream` ("tokens", "hooks/<name>", "logits/<policy>").
   func shard(_ index: Int, of stream: String) throws -> ShardReader {
     let shard = manifest.shards[index]
-    let relativePath = stream + "/" + Receipt.rangeName(shard.first..<shard.end) + ".zst"
+    let relativePath = Receipt.filePath(shard.first..<shard.end, of: stream)
     if let reader = open.withLock({ $0[relativePath] }) { return reader }
     guard let record = shard.files.first(where: { $0.path == relativePath }) else {
       throw ActCacheError.missing("\(path): the manifest names no file \(relativePath)")
     }
     let reader = try ShardReader(path: path + "/" + relativePath, bytes: record.bytes)
-    let key: String
-    let (width, dtype, perFrame): (Int, String, Int)
-    if stream == "tokens" {
-      key = manifest.spec.tokenStreamKey(baseKey: manifest.baseKey)
-      (width, dtype, perFrame) = (1, manifest.spec.tokenType, manifest.spec.tokenSequencesPerFrame)
-    } else {
-      let hook = try hook(String(stream.dropFirst("hooks/".count)))
-      key = hook.streamKey
-      (width, dtype, perFrame) = (hook.width, hook.dtype, manifest.spec.sequencesPerFrame)
-    }
+    let spec = try spec(of: stream)
+    let key = spec.key(baseKey: manifest.baseKey)
     let header = reader.header
     guard header.stream == stream, header.streamKey == key, header.first == shard.first, header.end == shard.end,
-      header.context == manifest.context, header.width == width, header.dtype == dtype,
-      header.sequencesPerFrame == perFrame, header.hasLengths == (stream == "tokens" && manifest.spec.hasLengths)
+      header.context == manifest.context, header.width == spec.width, header.dtype == spec.dtype,
+      header.sequencesPerFrame == manifest.spec.sequencesPerFrame(of: spec),
+      header.hasLengths == (stream == StreamSpec.tokens && manifest.spec.hasLengths)
     else {
       throw reader.damaged(
         "it holds \(header.stream) \(header.first)..<\(header.end) of stream \(header.streamKey.prefix(12)), "
@@ -67,20 +103,49 @@ public final class CacheReader: Sendable {
     return reader
   }
 
-  /// Where frame `frame` of the cache lies: its shard and its number therein.
-  func place(ofFrame frame: Int) -> (shard: Int, frame: Int) {
-    let perShard = manifest.spec.sequencesPerShard / manifest.spec.sequencesPerFrame
-    return (frame / perShard, frame % perShard)
+  private func spec(of name: String) throws -> StreamSpec {
+    if name == StreamSpec.tokens { return manifest.spec.tokenStream }
+    guard let spec = manifest.streams.first(where: { $0.name == name }) else {
+      throw ActCacheError.missing("\(path): no stream \(name)")
+    }
+    return spec
   }
 
-  /// Frames of `sequencesPerFrame` sequences in the cache.
-  var nFrames: Int {
-    (manifest.nSequences + manifest.spec.sequencesPerFrame - 1) / manifest.spec.sequencesPerFrame
+  /// Where sequence `sequence` lies: its shard and its place therein.
+  func place(ofSequence sequence: Int) -> (shard: Int, offset: Int) {
+    let shard = last(of: shardStarts, upTo: sequence)
+    return (shard, sequence - shardStarts[shard])
   }
+
+  /// Where frame `frame` of the cache lies: its shard and its number therein.
+  func place(ofFrame frame: Int) -> (shard: Int, frame: Int) {
+    let shard = last(of: frameStarts, upTo: frame)
+    return (shard, frame - frameStarts[shard])
+  }
+
+  /// The frame that sequence `sequence` lies in.
+  func frame(ofSequence sequence: Int) -> Int {
+    let place = place(ofSequence: sequence)
+    return frameStarts[place.shard] + place.offset / manifest.spec.sequencesPerFrame
+  }
+
+  /// Frames of at most `sequencesPerFrame` sequences in the cache.
+  var nFrames: Int { frameStarts[frameStarts.count - 1] }
 
   /// Sequences of frame `frame`.
   func sequences(ofFrame frame: Int) -> Range<Int> {
-    let first = frame * manifest.spec.sequencesPerFrame
-    return first..<min(first + manifest.spec.sequencesPerFrame, manifest.nSequences)
+    let (shard, inShard) = place(ofFrame: frame)
+    let first = shardStarts[shard] + inShard * manifest.spec.sequencesPerFrame
+    return first..<min(first + manifest.spec.sequencesPerFrame, manifest.shards[shard].end)
+  }
+
+  /// Index of the last of the ascending `starts` that is at most `value`.
+  private func last(of starts: [Int], upTo value: Int) -> Int {
+    var (low, high) = (0, starts.count)
+    while high - low > 1 {
+      let middle = (low + high) / 2
+      if starts[middle] <= value { low = middle } else { high = middle }
+    }
+    return low
   }
 }

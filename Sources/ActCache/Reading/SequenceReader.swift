@@ -23,8 +23,10 @@ final class SequenceSource {
     guard let type = ElementType(rawValue: hook.dtype) else { throw ActCacheError.unsupported("dtype \(hook.dtype)") }
     precondition(
       output.count == context * hook.width, "\(output.count) values for a sequence of \(context) × \(hook.width)")
-    let (frame, row) = sequence.quotientAndRemainder(dividingBy: cache.manifest.spec.sequencesPerFrame)
-    let nValues = cache.sequences(ofFrame: frame).count * context * hook.width
+    let frame = cache.frame(ofSequence: sequence)
+    let sequences = cache.sequences(ofFrame: frame)
+    let row = sequence - sequences.lowerBound
+    let nValues = sequences.count * context * hook.width
     var planes = loaded.removeValue(forKey: name) ?? (frame: -1, planes: [])
     if planes.frame != frame {
       let place = cache.place(ofFrame: frame)

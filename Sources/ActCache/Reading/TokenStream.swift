@@ -1,22 +1,24 @@
 import Memory
 
 /// Reads the token stream frame by frame, remembering the last frame.
-final class TokenStream {
+///
+/// It gives any sequence, held-out ones too: training goes through the readers that leave them out.
+package final class TokenStream {
   private let cache: CacheReader
   private let decoder: ZstdDecoder
   private var content: [UInt8] = []
   private var loaded: (shard: Int, frame: Int)?
 
-  init(_ cache: CacheReader) throws {
+  package init(_ cache: CacheReader) throws {
     self.cache = cache
     decoder = try ZstdDecoder()
   }
 
   /// Token ids of one sequence, `context` of them, and how many are text.
-  func sequence(_ index: Int) throws -> (tokens: [UInt32], length: Int) {
+  package func sequence(_ index: Int) throws -> (tokens: [UInt32], length: Int) {
     let spec = cache.manifest.spec
     let context = cache.manifest.context
-    let (shard, inShard) = index.quotientAndRemainder(dividingBy: spec.sequencesPerShard)
+    let (shard, inShard) = cache.place(ofSequence: index)
     let (frame, row) = inShard.quotientAndRemainder(dividingBy: spec.tokenSequencesPerFrame)
     let reader = try cache.shard(shard, of: "tokens")
     if loaded?.shard != shard || loaded?.frame != frame {

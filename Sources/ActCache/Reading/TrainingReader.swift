@@ -108,7 +108,7 @@ public final class TrainingReader {
         let (sequence, position) = row.quotientAndRemainder(dividingBy: cache.manifest.context)
         places.append(
           TokenPlace(
-            sequence: window.frames[slot] * cache.manifest.spec.sequencesPerFrame + sequence, position: position))
+            sequence: cache.sequences(ofFrame: window.frames[slot]).lowerBound + sequence, position: position))
       }
     }
     return places

@@ -12,13 +12,16 @@ package enum ShardLimits {
   package static let maxHeaderBytes = 64 << 10
   package static let maxManifestBytes = 1 << 30
   package static let maxHooks = 1024
+  package static let maxVocabulary = 1 << 20
+  /// Of tokens and values counted in one receipt, so that their sums over a cache stay below 2^63.
+  package static let maxCount = 1 << 42
 }
 
 /// The first frame of a shard: what the data frames are. JSON, padded with spaces to a multiple of 4096 bytes
 /// (frame head included).
 struct ShardHeader: Codable, Equatable, Sendable {
   static let format = "actcache.shard"
-  static let version = 1
+  static let version = 2
 
   /// What one element of the stream is.
   enum Kind: Equatable { case tokens(byteCount: Int), activations(ElementType) }

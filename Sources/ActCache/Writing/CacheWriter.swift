@@ -3,79 +3,80 @@ import Memory
 
 /// Adds ranges of sequences to a cache.
 ///
-/// A range exists once its receipt exists; receipts are written last. Any number of writers may work on different
-/// ranges of one cache, in one process or several.
+/// A shard exists once its receipt exists; receipts are written last. Any number of writers may work on different
+/// ranges or streams of one cache, in one process or several.
 package final class CacheWriter {
   package let path: String
   package let spec: CacheSpec
-  private let encoder: FrameEncoder
+  /// What this writer is to bring the cache to, beside the tokens.
+  package let streams: [StreamSpec]
 
-  /// Makes the folders. Throws `ActCacheError.mismatch` with both identities if another cache is there.
-  package init(path: String, spec: CacheSpec) throws {
+  /// Makes the folders.
+  /// - Throws: `ActCacheError.mismatch` with both identities if another cache is there, or one that keeps a stream in
+  ///   another way.
+  package init(path: String, spec: CacheSpec, streams: [StreamSpec]) throws {
     self.path = path
     self.spec = spec
-    encoder = FrameEncoder(spec: spec)
+    self.streams = streams
     try spec.validate()
-    _ = try existingReceipts()
+    try spec.validate(streams)
+    _ = try contents()
+    let folders = ([StreamSpec.tokens] + streams.map(\.name)).flatMap { [$0, "receipts/" + $0] }
     try fileErrors { () throws(MemoryError) in
-      for folder in ["receipts", "tokens"] + spec.hooks.map({ "hooks/" + $0.name }) {
-        try createFolder(path + "/" + folder)
-      }
+      for folder in folders + [Generation.folder] { try createFolder(path + "/" + folder) }
     }
   }
 
-  /// A receipt that is there but does not count.
-  package struct Problem: Sendable {
-    /// File of the receipt, relative to the cache.
-    package let receipt: String
-    package let error: ActCacheError
-  }
-
-  /// The ranges that are whole, sorted, and the ones that must be written anew.
-  /// - Throws: `ActCacheError.mismatch` if a receipt is of another cache.
-  package func existingReceipts() throws -> (whole: [Receipt], damaged: [Problem]) {
-    let folder = path + "/receipts"
-    guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder) else { return ([], []) }
-    var whole: [Receipt] = []
-    var damaged: [Problem] = []
-    for name in names.sorted() where name.hasSuffix(".json") && !name.hasPrefix(".") {
-      do {
-        let receipt = try Receipt.open(path: folder + "/" + name)
-        try receipt.spec.requireSame(as: spec, path: path)
-        try FileRecord.checkSizes(receipt.files, cache: path)
-        whole.append(receipt)
-      } catch let error as ActCacheError {
-        guard case .damaged = error else { throw error }
-        damaged.append(Problem(receipt: "receipts/" + name, error: error))
-      }
+  /// What is there now.
+  /// - Throws: `ActCacheError.mismatch` if it is another cache's.
+  package func contents() throws -> CacheContents {
+    let contents = try CacheContents(cache: path)
+    try contents.spec?.requireSame(as: spec, path: path)
+    for stream in streams {
+      guard let there = contents.receipts[stream.name]?.first?.stream, there != stream else { continue }
+      throw ActCacheError.mismatch(
+        "\(path): \(stream.name) is there in another form: \(there.differences(from: stream).joined(separator: "; ")). "
+          + "Choose another --out, or repeat the command that made this stream")
     }
-    whole.sort { ($0.first, $0.end) < ($1.first, $1.end) }
-    return (whole, damaged)
+    return contents
   }
 
-  /// Starts to write sequences `range`.
-  package func begin(_ range: Range<Int>) throws -> ShardSetWriter {
-    try ShardSetWriter(cache: path, spec: spec, encoder: encoder, range: range)
+  /// Starts to write sequences `range` of `streams`, and of the tokens if they are wanted.
+  package func begin(
+    _ range: Range<Int>, streams: [StreamSpec]? = nil, writesTokens: Bool = true
+  ) throws -> ShardSetWriter {
+    try ShardSetWriter(
+      cache: path, spec: spec, streams: streams ?? self.streams, writesTokens: writesTokens, range: range)
   }
 
-  /// Derives the manifest from the receipts that are there and writes it. Throws if they have gaps.
+  /// Records that the text ends after `nSequences`.
+  package func writeGeneration(
+    nSequences: Int, chain: TokenChain, corpora: [String], counts: CorpusCounts
+  ) throws {
+    let generation = Generation(
+      baseKey: try spec.identity.baseKey(), nSequences: nSequences, chain: chain.hexValue, corpora: corpora,
+      counts: counts)
+    let bytes = try SealedJSON.seal(generation, name: "generation")
+    try fileErrors { () throws(MemoryError) in
+      try DurableFile.write(bytes, to: path + "/" + Generation.relativePath(nSequences))
+    }
+  }
+
+  /// Derives the manifest from what is there and writes it if it says something new.
+  /// - Returns: the manifest, and whether it was written.
   @discardableResult
-  package func writeManifest() throws -> Manifest {
-    let manifest = try Manifest(receipts: try existingReceipts().whole, path: path)
-    try manifest.write(cache: path)
-    return manifest
-  }
+  package func writeManifest() throws -> (manifest: Manifest, isNew: Bool) { try CacheIndex.write(cache: path) }
 
   /// Removes temporaries that nobody has written to for `age` seconds: what killed processes left.
   package func sweepTemporaries(olderThanSeconds age: Double = 3600) {
     let manager = FileManager.default
-    for folder in ["", "/receipts", "/tokens"] + spec.hooks.map({ "/hooks/" + $0.name }) {
-      for name in (try? manager.contentsOfDirectory(atPath: path + folder)) ?? []
-      where name.hasPrefix(".") && name.contains(".tmp.") {
-        let file = path + folder + "/" + name
-        let changed = (try? manager.attributesOfItem(atPath: file))?[.modificationDate] as? Date
-        if let changed, Date().timeIntervalSince(changed) >= age { try? manager.removeItem(atPath: file) }
+    for relativePath in manager.subpaths(atPath: path) ?? [] {
+      guard let name = relativePath.split(separator: "/").last, name.hasPrefix("."), name.contains(".tmp.") else {
+        continue
       }
+      let file = path + "/" + relativePath
+      let changed = (try? manager.attributesOfItem(atPath: file))?[.modificationDate] as? Date
+      if let changed, Date().timeIntervalSince(changed) >= age { try? manager.removeItem(atPath: file) }
     }
   }
 }

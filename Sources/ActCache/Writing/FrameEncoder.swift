@@ -5,27 +5,27 @@ import Synchronization
 /// Turns sequences into data frames, several at once; the bytes do not depend on how many.
 final class FrameEncoder: Sendable {
   private let spec: CacheSpec
-  private let level: Int
+  private let streams: [StreamSpec]
   /// Idle contexts: making one costs as much as a small frame.
   private let idle = Mutex<[EncoderBox]>([])
 
   /// A context is used by one thread at a time: whoever took it out of `idle`.
   private struct EncoderBox: @unchecked Sendable { let encoder: ZstdEncoder }
 
-  /// One frame of one hook.
+  /// One frame of one stream.
   struct Output: Sendable {
     let frame: EncodedFrame
     let statistics: StreamStatistics
   }
 
-  init(spec: CacheSpec) {
+  init(spec: CacheSpec, streams: [StreamSpec]) {
     self.spec = spec
-    level = spec.codecLevel ?? 1
+    self.streams = streams
   }
 
-  /// Frames `[frame][hook]` of `block`, whose sequences begin at a frame's start.
+  /// Frames `[frame][stream]` of `block`, whose sequences begin at a frame's start.
   func encode(_ block: SequenceBlock) throws -> [[Output]] {
-    let nHooks = spec.hooks.count
+    let nHooks = streams.count
     let nFrames = (block.nSequences + spec.sequencesPerFrame - 1) / spec.sequencesPerFrame
     let results = Mutex([Result<Output, any Error>?](repeating: nil, count: nFrames * nHooks))
     DispatchQueue.concurrentPerform(iterations: nFrames * nHooks) { job in
@@ -38,10 +38,11 @@ final class FrameEncoder: Sendable {
   }
 
   private func encode(_ block: SequenceBlock, frame: Int, hook index: Int) throws -> Output {
-    let hook = spec.hooks[index]
+    let hook = streams[index]
+    let name = hook.hookName ?? hook.name
     let context = spec.identity.tokens.context
-    guard let type = ElementType(rawValue: hook.dtype) else {
-      throw ActCacheError.unsupported("dtype \(hook.dtype)")
+    guard case .float(let type) = hook.type, case .zstd(let level) = ShardCodec(hook.codec) else {
+      throw ActCacheError.unsupported("dtype \(hook.dtype) with codec \(hook.codec)")
     }
     let first = frame * spec.sequencesPerFrame
     let n = min(spec.sequencesPerFrame, block.nSequences - first)
@@ -55,7 +56,7 @@ final class FrameEncoder: Sendable {
       let nRows = Int(block.lengths[first + i])
       if let place = statistics.add(values, from: i * context * hook.width, nRows: nRows) {
         throw ActCacheError.unrepresentable(
-          "\(hook.name): the activation of sequence \(block.first + first + i), position \(place.row), channel "
+          "\(name): the activation of sequence \(block.first + first + i), position \(place.row), channel "
             + "\(place.channel) is not finite; check the model's weights, or leave this hook out")
       }
     }
@@ -63,7 +64,7 @@ final class FrameEncoder: Sendable {
       let (row, channel) = i.quotientAndRemainder(dividingBy: hook.width)
       let (sequence, position) = row.quotientAndRemainder(dividingBy: context)
       throw ActCacheError.unrepresentable(
-        "\(hook.name): the activation of sequence \(block.first + first + sequence), position \(position), channel "
+        "\(name): the activation of sequence \(block.first + first + sequence), position \(position), channel "
           + "\(channel) is \(values[i]), too large for \(hook.dtype); harvest with --dtype bf16 or f32")
     }
     let planes = BytePlanes.split(values, as: type)

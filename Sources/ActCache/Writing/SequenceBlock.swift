@@ -7,7 +7,7 @@ package struct SequenceBlock: Sendable {
   package let tokens: [UInt32]
   /// [nSequences]: how many positions of each are text.
   package let lengths: [UInt32]
-  /// For each hook of the spec, in its order: [nSequences · context, width], row-major.
+  /// For each stream that is written, in its order: [nSequences · context, width], row-major.
   package let activations: [[Float]]
 
   package init(first: Int, tokens: [UInt32], lengths: [UInt32], activations: [[Float]]) {

@@ -2,19 +2,23 @@ import ActCache
 import Foundation
 import Memory
 
-/// The sequences of one shard as token ids.
+/// What a whole text gives.
+struct TextEnd: Equatable, Sendable {
+  let nSequences: Int
+  /// The token chain over all ranges.
+  let chain: TokenChain
+  let counts: CorpusCounts
+}
+
+/// The sequences of one range as token ids.
 struct TokenShard: Sendable {
   let first: Int
   /// [nSequences · context]
   var tokens: [UInt32] = []
   /// How many positions of each sequence are text.
   var lengths: [UInt32] = []
-  /// No sequences follow.
-  var isLast = false
   var chainBefore: TokenChain
   var chainAfter: TokenChain
-  /// What was read to fill it.
-  var counts = CorpusCounts()
 
   var nSequences: Int { lengths.count }
   var range: Range<Int> { first..<(first + nSequences) }
@@ -31,7 +35,8 @@ final class TokenShardReader {
   struct Layout {
     let tokens: TokenSpec
     let nVocabulary: Int
-    let sequencesPerShard: Int
+    /// The sequence that the range from a given one on ends before, at the latest.
+    let rangeEnd: (Int) -> Int
     /// nil for all that the text gives.
     let maxSequences: Int?
     let hasLengths: Bool
@@ -49,12 +54,9 @@ final class TokenShardReader {
 
   private let packer: SequencePacker
   private var shard: TokenShard
-  /// A full shard waits for the next sequence, which tells that it is not the last.
-  private var held: TokenShard?
   private var nSequences = 0
-  /// Counts of the files that are done, and of all finished shards.
+  /// Counts of the files that are done.
   private var doneCounts = CorpusCounts()
-  private var shardCounts = CorpusCounts()
   private var documents: DocumentReader?
   private let totalBytes: Int?
   private var doneBytes = 0
@@ -87,8 +89,8 @@ final class TokenShardReader {
   private let separator: String
   private let textField: String
 
-  /// Reads everything. Returns the number of sequences, or nil if `deliver` wanted no more.
-  func run() throws -> Int? {
+  /// Reads everything. Returns where the text ends, or nil if `deliver` wanted no more.
+  func run() throws -> TextEnd? {
     do {
       for path in corpora { try read(path) }
       packer.finish()
@@ -98,14 +100,11 @@ final class TokenShardReader {
       return nil
     }
     if shard.nSequences > 0 {
-      if let held, try !deliver(held) { return nil }
-      held = close(shard)
+      let last = close(shard)
+      shard = TokenShard(first: nSequences, chain: last.chainAfter)
+      if try !deliver(last) { return nil }
     }
-    guard var last = held else { return 0 }
-    last.isLast = true
-    // What was left over at the end of the text belongs to the last shard.
-    last.counts = last.counts + counts - shardCounts
-    return try deliver(last) ? nSequences : nil
+    return TextEnd(nSequences: nSequences, chain: shard.chainAfter, counts: counts)
   }
 
   private var counts: CorpusCounts { doneCounts + (documents?.counts ?? CorpusCounts()) + packer.counts }
@@ -189,17 +188,13 @@ final class TokenShardReader {
   }
 
   private func emit(_ tokens: [UInt32], _ length: Int) throws {
-    if let full = held {
-      held = nil
-      if try !deliver(full) { throw Stop.notWanted }
-    }
     shard.tokens += tokens
     shard.lengths.append(UInt32(length))
     nSequences += 1
-    if shard.nSequences == layout.sequencesPerShard {
+    if nSequences == layout.rangeEnd(shard.first) {
       let full = close(shard)
-      held = full
       shard = TokenShard(first: nSequences, chain: full.chainAfter)
+      if try !deliver(full) { throw Stop.notWanted }
     }
     if nSequences == layout.maxSequences { throw Stop.limit }
   }
@@ -207,9 +202,6 @@ final class TokenShardReader {
   private func close(_ shard: TokenShard) -> TokenShard {
     var shard = shard
     shard.chainAfter.append(tokens: shard.tokens, lengths: layout.hasLengths ? shard.lengths : [])
-    let now = counts
-    shard.counts = now - shardCounts
-    shardCounts = now
     return shard
   }
 }
