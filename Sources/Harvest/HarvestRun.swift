@@ -45,7 +45,7 @@ package final class HarvestRun {
   private let tokenizer: any TextTokenizer
   private let text: TextSource
   package let spec: CacheSpec
-  /// What is harvested beside the tokens.
+  /// What is harvested beside the tokens; of fixed-point streams the steps are not chosen yet.
   package let streams: [StreamSpec]
 
   private static let maxNotices = 20
@@ -79,11 +79,15 @@ package final class HarvestRun {
     interrupt: InterruptFlag = InterruptFlag(), notice: @escaping @Sendable (String) -> Void = { _ in },
     progress: @escaping @Sendable (HarvestProgress) -> Void = { _ in }
   ) throws -> Outcome {
-    let writer = try CacheWriter(path: configuration.out, spec: spec, streams: streams)
     let (index, count) = try configuration.workerIndexAndCount
+    do { try createFolder(configuration.out) } catch { throw ActCacheError.file(error) }
     guard let lock = try FolderLock(folder: configuration.out, name: lockName) else {
       throw HarvestError.busy(path: configuration.out)
     }
+    let calibration = Calibration(
+      configuration: configuration, source: source, tokenizer: tokenizer, text: text, spec: spec)
+    let streams = try calibration.resolve(streams, CacheContents(cache: configuration.out))
+    let writer = try CacheWriter(path: configuration.out, spec: spec, streams: streams)
     let outcome = try runLocked(writer, (index, count), interrupt, notice, progress)
     _ = consume lock
     return outcome
@@ -101,7 +105,7 @@ package final class HarvestRun {
       let remedy = worker.count == 1 ? "it is written anew" : "the worker that it belongs to writes it anew"
       notice("\(ActCacheError.damaged(file: file, what: what, remedy: remedy))")
     }
-    let inventory = Inventory(contents, spec: spec, streams: streams)
+    let inventory = Inventory(contents, spec: spec, streams: writer.streams)
     try checkFreeSpace(inventory)
 
     let pipeline = HarvestPipeline(
@@ -113,7 +117,7 @@ package final class HarvestRun {
     let bad = Set(now.problems.map(\.record))
     summary.repaired = contents.problems.map(\.record).filter { !bad.contains($0) }
     guard !wasInterrupted, let end else {
-      let done = Inventory(now, spec: spec, streams: streams).nTokensDone(below: .max)
+      let done = Inventory(now, spec: spec, streams: writer.streams).nTokensDone(below: .max)
       summary.nSequences = done / spec.identity.tokens.context
       summary.nTokens = done
       return .interrupted(summary)
@@ -130,7 +134,7 @@ package final class HarvestRun {
   private func finish(
     _ summary: Summary, _ end: TextEnd, _ contents: CacheContents, _ writer: CacheWriter
   ) throws -> Outcome {
-    let done = Inventory(contents, spec: spec, streams: streams).nTokensDone(below: end.nSequences)
+    let done = Inventory(contents, spec: spec, streams: writer.streams).nTokensDone(below: end.nSequences)
     guard done == end.nSequences * spec.identity.tokens.context else { return .workerDone(summary) }
     let isKnown = contents.generations.contains { $0.nSequences == end.nSequences && $0.chain == end.chain.hexValue }
     if !isKnown {

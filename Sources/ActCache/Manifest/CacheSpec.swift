@@ -38,7 +38,6 @@ public struct CacheSpec: Codable, Equatable, Sendable {
     let wanted = max(1, tokensPerShard / context)
     sequencesPerShard = max(1, (wanted + sequencesPerFrame / 2) / sequencesPerFrame) * sequencesPerFrame
     try validate()
-    try validate(streams)
   }
 
   private init(_ spec: CacheSpec, layoutOf other: CacheSpec, sequencesPerShard: Int) {

@@ -29,6 +29,11 @@ public struct StreamSpec: Codable, Equatable, Sendable {
     StreamSpec(name: hooksPrefix + name, width: width, dtype: dtype, codec: codec, steps: steps)
   }
 
+  /// The same stream with steps of fixed point.
+  package func with(steps: [Float]?) -> StreamSpec {
+    StreamSpec(name: name, width: width, dtype: dtype, codec: codec, steps: steps)
+  }
+
   static let tokens = "tokens"
   static let hooksPrefix = "hooks/"
   static let logitsPrefix = "logits/"
