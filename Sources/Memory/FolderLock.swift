@@ -7,16 +7,16 @@ public struct FolderLock: ~Copyable {
   /// nil if another process holds the lock. Throws if the lock file cannot be made.
   public init?(folder: String, name: String = ".lock") throws(MemoryError) {
     let path = folder + "/" + name
-    let file = try FileDescriptor(locking: path)
-    guard try file.tryLock() else { return nil }
+    // Made if it is not there, never emptied. Open for writing too: over NFS an exclusive lock needs it.
+    let number = try uninterrupted { () throws(MemoryError) in
+      try check("open", path) { unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644) }
+    }
+    let file = FileDescriptor(owning: OpenFile(number: number, path: path))
+    do {
+      try uninterrupted { () throws(MemoryError) in try check("flock", path) { flock(number, LOCK_EX | LOCK_NB) } }
+    } catch .system(_, _, EWOULDBLOCK) {
+      return nil
+    }
     self.file = file
-  }
-}
-
-extension FileDescriptor {
-  /// open(2) for a lock file: made if it is not there, never emptied.
-  init(locking path: String) throws(MemoryError) {
-    self.path = path
-    rawValue = try check("open", path) { unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644) }
   }
 }
