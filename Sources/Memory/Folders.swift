@@ -5,18 +5,28 @@ public func createFolder(_ path: String) throws(MemoryError) { try createFolder(
 
 /// Creates `path` and its parents, durably; existing folders are fine.
 package func createFolder(_ path: String, files: any FileOperations) throws(MemoryError) {
-  var partial = path.hasPrefix("/") ? "/" : ""
-  for component in path.split(separator: "/", omittingEmptySubsequences: true) {
-    partial += (partial.isEmpty || partial.hasSuffix("/") ? "" : "/") + component
-    let folder = partial
-    do {
-      try uninterrupted { () throws(MemoryError) in try files.makeFolder(folder) }
-      // Without its entry on disk, the files that are committed in it later would be lost with it.
-      try synchronizeFolder(of: folder, files: files)
-    } catch .system(_, _, let code) where code == EEXIST || code == EISDIR {
-      // A file in the way shows itself when something is created under it.
+  if try !exists(path, files) {
+    try createFolder(folder(of: path), files: files)
+    do { try uninterrupted { () throws(MemoryError) in try files.makeFolder(path) } } catch .system(_, _, EEXIST) {
+      // Somebody else was faster.
     }
   }
+  // Without its entry on disk, the files that are committed in it later would be lost with it. This holds for one that
+  // existed too: whoever made it may have been killed before this line. As nobody makes a folder before this is done
+  // for its parent, those further up need not be asked.
+  do { try synchronizeFolder(of: path, files: files) } catch .system(_, _, EACCES) {
+    // The parent is not ours to read, as above homes on many clusters.
+  }
+}
+
+/// A file counts too; it shows itself when something is created under it.
+private func exists(_ path: String, _ files: any FileOperations) throws(MemoryError) -> Bool {
+  do { _ = try FileDescriptor(readingFrom: path, files: files) } catch .system(_, _, ENOENT) {
+    return false
+  } catch .system(_, _, EACCES) {
+    // There, and not ours to read.
+  }
+  return true
 }
 
 /// fsync(2) of the folder that holds `path`, so that creating, renaming and removing it is durable.

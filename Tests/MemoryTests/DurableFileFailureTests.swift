@@ -149,6 +149,8 @@ import Testing
     let unsupported = FailingFiles(at: 0, .error(EINVAL), isLasting: true, calls: [.synchronizeFolder])
     try createFolder(folder.path + "/a/b", files: unsupported)
     try DurableFile.write(new, to: folder.path + "/a/b/c", files: unsupported)
-    #expect(unsupported.nCalls == 3)
+    let unreadable = FailingFiles(at: 0, .error(EACCES), isLasting: true, calls: [.synchronizeFolder])
+    try createFolder(folder.path + "/a/b", files: unreadable)
+    #expect(unsupported.nCalls == 4 && unreadable.nCalls == 1)
   }
 }
