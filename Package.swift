@@ -62,7 +62,7 @@ let package = Package(
       dependencies: [.product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "data/generator", swiftSettings: safe),
     .testTarget(name: "StoryGeneratorTests", dependencies: ["StoryGenerator"], swiftSettings: safe),
-    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: language),
+    .target(name: "TestSupport", dependencies: ["Memory"], path: "Tests/TestSupport", swiftSettings: language),
     .testTarget(name: "MemoryTests", dependencies: ["Memory", "TestSupport"], swiftSettings: language),
     .testTarget(
       name: "TransformerTests", dependencies: ["Transformer", "LinearAlgebra", "Memory", "TestSupport"],

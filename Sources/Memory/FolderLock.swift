@@ -1,22 +1,30 @@
 import Foundation
 
-/// An exclusive lock on a folder, held while the value lives; the kernel lets go of it when the process ends.
+/// A lock on a folder, held while the value lives; the kernel lets go of it when the process ends.
 public struct FolderLock: ~Copyable {
+  public enum Mode: Sendable {
+    /// One holder and no other.
+    case exclusive
+    /// Any number of holders, as long as none is exclusive.
+    case shared
+  }
+
   private let file: FileDescriptor
 
-  /// nil if another process holds the lock. Throws if the lock file cannot be made.
-  public init?(folder: String, name: String = ".lock") throws(MemoryError) {
+  /// nil if the lock that others hold does not allow it. Throws if the lock file cannot be made.
+  public init?(folder: String, name: String = ".lock", mode: Mode = .exclusive) throws(MemoryError) {
     let path = folder + "/" + name
-    let file = try FileDescriptor(locking: path)
-    guard try file.tryLock() else { return nil }
+    // Made if it is not there, never emptied. Open for writing too: over NFS an exclusive lock needs it.
+    let number = try uninterrupted { () throws(MemoryError) in
+      try check("open", path) { unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644) }
+    }
+    let file = FileDescriptor(owning: OpenFile(number: number, path: path))
+    let operation = LOCK_NB | (mode == .exclusive ? LOCK_EX : LOCK_SH)
+    do {
+      try uninterrupted { () throws(MemoryError) in try check("flock", path) { flock(number, operation) } }
+    } catch .system(_, _, EWOULDBLOCK) {
+      return nil
+    }
     self.file = file
-  }
-}
-
-extension FileDescriptor {
-  /// open(2) for a lock file: made if it is not there, never emptied.
-  init(locking path: String) throws(MemoryError) {
-    self.path = path
-    rawValue = try check("open", path) { unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644) }
   }
 }

@@ -17,7 +17,7 @@ import Foundation
     let size = try descriptor.size()
     var pointer: UnsafeMutableRawPointer? = nil
     if size > 0 {
-      unsafe pointer = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor.rawValue, 0)
+      unsafe pointer = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor.file.number, 0)
       if unsafe pointer == nil || pointer == UnsafeMutableRawPointer(bitPattern: -1) { throw lastError("mmap", path) }
     }
     self.path = path

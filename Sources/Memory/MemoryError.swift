@@ -27,7 +27,7 @@ extension MemoryError {
   public var exitCode: Int32 {
     switch self {
     case .outOfBounds, .format: 65
-    case .system(let call, _, ENOENT) where call == "open": 66
+    case .system("open", _, ENOENT), .system("opendir", _, ENOENT): 66
     case .system(_, _, EACCES), .system(_, _, EPERM), .system(_, _, EROFS), .system(_, _, ENOTDIR),
       .system(_, _, ENOENT):
       73

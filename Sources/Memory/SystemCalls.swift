@@ -5,23 +5,29 @@ func errorText(_ errno: Int32) -> String { unsafe String(cString: strerror(errno
 
 func remedy(_ errno: Int32) -> String {
   switch errno {
-  case ENOSPC: "; free some space or choose another folder, then run the same command again"
+  case ENOSPC, EDQUOT: "; free some space or choose another folder, then run the same command again"
   case EACCES, EPERM, EROFS: "; choose a place that you may write, or change its permissions"
   case ENOENT: "; check the path"
   default: ""
   }
 }
 
-/// Calls `body`, again after EINTR, and turns -1 into an error. The one place that reads `errno`.
+/// Calls `body` once and turns -1 into an error. `errno` is read in this file alone.
 @discardableResult
 func check<I: FixedWidthInteger & SignedInteger>(
   _ call: String, _ path: String, _ body: () -> I
 ) throws(MemoryError) -> I {
-  while true {
-    let result = body()
-    if result != -1 { return result }
-    if errno != EINTR { throw lastError(call, path) }
-  }
+  let result = body()
+  if result == -1 { throw lastError(call, path) }
+  return result
 }
 
 func lastError(_ call: String, _ path: String) -> MemoryError { .system(call: call, path: path, errno: errno) }
+
+/// Calls `body` once; nil that comes with an error number is an error, nil without is the end (readdir(3)).
+func nextEntry<T>(_ call: String, _ path: String, _ body: () -> T?) throws(MemoryError) -> T? {
+  errno = 0
+  let result = body()
+  if result == nil && errno != 0 { throw lastError(call, path) }
+  return result
+}

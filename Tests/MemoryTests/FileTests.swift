@@ -61,20 +61,4 @@ import Testing
     try DurableFile.write([1], to: folder.path + "/a/b/c/f")
     #expect(try MappedFile(path: folder.path + "/a/b/c/f").count == 1)
   }
-
-  @Test func secondLockOfAFolderIsRefused() throws {
-    let folder = try TemporaryFolder()
-    let first = try FolderLock(folder: folder.path)
-    var isRefused = false
-    if first != nil {
-      let second = try FolderLock(folder: folder.path)
-      isRefused = second == nil
-    }
-    #expect(isRefused)
-    _ = consume first
-    let third = try FolderLock(folder: folder.path)
-    var isFree = false
-    if third != nil { isFree = true }
-    #expect(isFree)
-  }
 }
