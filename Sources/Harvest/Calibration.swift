@@ -1,5 +1,5 @@
 import ActCache
-import Synchronization
+import Memory
 
 /// Chooses the steps of fixed-point streams from the first tokens of the text.
 struct Calibration {
@@ -11,6 +11,7 @@ struct Calibration {
   let tokenizer: any TextTokenizer
   let text: TextSource
   let spec: CacheSpec
+  let files: any FileOperations
 
   /// The streams with their steps: those that the cache has, those that another worker has chosen, or new ones.
   /// - Throws: `HarvestError.setting` if the text can be read only once.
@@ -20,7 +21,7 @@ struct Calibration {
       let there = contents.receipts[stream.name]?.first?.stream
       if let there, there.dtype == stream.dtype { return there.steps }
       return try FixedPointSteps.open(
-        cache: configuration.out, stream: stream.name, dtype: stream.dtype, baseKey: baseKey)
+        cache: configuration.out, stream: stream.name, dtype: stream.dtype, baseKey: baseKey, files: files)
     }
     let isFixed = { (stream: StreamSpec) in if case .fixed = stream.type { true } else { false } }
     let unknown = try streams.filter { try isFixed($0) && chosen($0) == nil }
@@ -29,7 +30,7 @@ struct Calibration {
         guard case .fixed(let s) = stream.type else { continue }
         try FixedPointSteps.choose(
           FixedPointSteps.steps(statistics, s: s), cache: configuration.out, stream: stream.name, dtype: stream.dtype,
-          baseKey: baseKey)
+          baseKey: baseKey, files: files)
       }
     }
     return try streams.map { isFixed($0) ? $0.with(steps: try chosen($0)) : $0 }

@@ -44,6 +44,7 @@ package final class HarvestRun {
   private let source: any ActivationSource
   private let tokenizer: any TextTokenizer
   private let text: TextSource
+  private let files: any FileOperations
   package let spec: CacheSpec
   /// What is harvested beside the tokens; of fixed-point streams the steps are not chosen yet.
   package let streams: [StreamSpec]
@@ -55,14 +56,15 @@ package final class HarvestRun {
   /// - Parameter minFrameBytes: decoded bytes of a frame; smaller in tests only.
   package init(
     _ configuration: HarvestConfiguration, source: any ActivationSource, tokenizer: any TextTokenizer,
-    minFrameBytes: Int = CacheSpec.minFrameBytes
+    minFrameBytes: Int = CacheSpec.minFrameBytes, files: any FileOperations = RealFiles()
   ) throws {
     try configuration.validate()
     self.configuration = configuration
     self.source = source
     self.tokenizer = tokenizer
+    self.files = files
     text = configuration.corpora.isEmpty ? .cache(path: configuration.out) : .corpora
-    let there = try CacheContents(cache: configuration.out)
+    let there = try CacheContents(cache: configuration.out, files: files)
     streams = try HarvestSpec.streams(configuration, source, there)
     spec = try HarvestSpec.cache(configuration, source, tokenizer, streams, there.spec, minFrameBytes)
   }
@@ -80,14 +82,15 @@ package final class HarvestRun {
     progress: @escaping @Sendable (HarvestProgress) -> Void = { _ in }
   ) throws -> Outcome {
     let (index, count) = try configuration.workerIndexAndCount
-    do { try createFolder(configuration.out) } catch { throw ActCacheError.file(error) }
+    do { try createFolder(configuration.out, files: files) } catch { throw ActCacheError.file(error) }
     guard let lock = try FolderLock(folder: configuration.out, name: lockName) else {
       throw HarvestError.busy(path: configuration.out)
     }
     let calibration = Calibration(
-      configuration: configuration, source: source, tokenizer: tokenizer, text: text, spec: spec)
-    let streams = try calibration.resolve(streams, CacheContents(cache: configuration.out))
-    let writer = try CacheWriter(path: configuration.out, spec: spec, streams: streams)
+      configuration: configuration, source: source, tokenizer: tokenizer, text: text, spec: spec,
+      files: files)
+    let streams = try calibration.resolve(streams, CacheContents(cache: configuration.out, files: files))
+    let writer = try CacheWriter(path: configuration.out, spec: spec, streams: streams, files: files)
     let outcome = try runLocked(writer, (index, count), interrupt, notice, progress)
     _ = consume lock
     return outcome
@@ -97,7 +100,7 @@ package final class HarvestRun {
     _ writer: CacheWriter, _ worker: (index: Int, count: Int), _ interrupt: InterruptFlag,
     _ notice: @escaping @Sendable (String) -> Void, _ progress: @escaping @Sendable (HarvestProgress) -> Void
   ) throws -> Outcome {
-    writer.sweepTemporaries()
+    try writer.sweepTemporaries()
     let contents = try writer.contents()
     for problem in contents.problems {
       guard case .damaged(let file, let what, _) = problem.error else { continue }
@@ -143,7 +146,7 @@ package final class HarvestRun {
         corpora: configuration.corpora.map { URL(fileURLWithPath: $0).lastPathComponent }, counts: end.counts)
     }
     // Nothing is missing, so a temporary that no running worker owns is what a killed one left.
-    if !othersAreRunning { writer.sweepTemporaries(olderThanSeconds: 0) }
+    if !othersAreRunning { try writer.sweepTemporaries(olderThanSeconds: 0) }
     let isNew = try writer.writeManifest().isNew
     return isNew || summary.nNewShards > 0 ? .finished(summary) : .alreadyComplete(summary)
   }

@@ -24,11 +24,12 @@ package struct CacheContents: Sendable {
 
   /// Reads the folders. Temporaries, folders and files of other names are passed over.
   /// - Throws: `ActCacheError.mismatch` if two records are of different caches, `.file` if a folder cannot be read.
-  package init(cache: String) throws {
-    for relativePath in try CacheContents.records(cache: cache, folder: "receipts") {
+  package init(cache: String, files: any FileOperations = RealFiles()) throws {
+    let folders = try CacheContents.streamFolders(cache: cache, below: "receipts", files)
+    for relativePath in try folders.flatMap({ try CacheContents.records(cache: cache, folder: $0, files) }) {
       do {
-        let receipt = try Receipt.open(cache: cache, relativePath: relativePath)
-        try receipt.file.checkSize(cache: cache)
+        let receipt = try Receipt.open(cache: cache, relativePath: relativePath, files: files)
+        try receipt.file.checkSize(cache: cache, files: files)
         if let spec { try spec.requireSame(as: receipt.spec, path: cache) }
         let stream = receipt.stream
         if let other = receipts[stream.name]?.first?.stream, other != stream {
@@ -45,9 +46,9 @@ package struct CacheContents: Sendable {
     for (name, list) in receipts {
       receipts[name] = list.sorted { ($0.first, $0.end) < ($1.first, $1.end) }
     }
-    for relativePath in try CacheContents.records(cache: cache, folder: Generation.folder) {
+    for relativePath in try CacheContents.records(cache: cache, folder: Generation.folder, files) {
       do {
-        generations.append(try Generation.open(cache: cache, relativePath: relativePath))
+        generations.append(try Generation.open(cache: cache, relativePath: relativePath, files: files))
       } catch let error as ActCacheError {
         guard case .damaged = error else { throw error }
         problems.append(Problem(record: relativePath, error: error))
@@ -56,13 +57,28 @@ package struct CacheContents: Sendable {
     generations.sort { $0.nSequences < $1.nSequences }
   }
 
-  /// `.json` files in `folder` and the folders in it, relative to the cache, sorted.
-  private static func records(cache: String, folder: String) throws -> [String] {
-    let root = cache + "/" + folder
-    guard let names = FileManager.default.subpaths(atPath: root) else { return [] }
-    return names.filter { name in
-      name.hasSuffix(".json") && !name.split(separator: "/").contains { $0.hasPrefix(".") }
-    }.sorted().map { folder + "/" + $0 }
+  /// The folders of the streams, relative to the cache: `<root>tokens`, `<root>hooks/<name>`, `<root>logits/<policy>`.
+  static func streamFolders(cache: String, below root: String = "", _ files: any FileOperations) throws -> [String] {
+    let root = root.isEmpty ? "" : root + "/"
+    var folders = [root + StreamSpec.tokens]
+    for kind in ["hooks", "logits"] {
+      folders += try names(cache: cache, folder: root + kind, files).map { "\(root)\(kind)/\($0)" }
+    }
+    return folders
+  }
+
+  /// `.json` files in `folder`, relative to the cache, sorted.
+  private static func records(cache: String, folder: String, _ files: any FileOperations) throws -> [String] {
+    try names(cache: cache, folder: folder, files).filter { $0.hasSuffix(".json") }.map { folder + "/" + $0 }
+  }
+
+  /// What is in a folder, sorted; nothing if it is not there. Hidden names are temporaries and locks.
+  private static func names(cache: String, folder: String, _ files: any FileOperations) throws -> [String] {
+    do { return try listFolder(cache + "/" + folder, files: files).filter { !$0.hasPrefix(".") } } catch .system(
+      _, _, let code) where code == ENOENT || code == ENOTDIR
+    {
+      return []
+    } catch { throw ActCacheError.file(error) }
   }
 
   /// The first problem, as the error that a reader stops with.

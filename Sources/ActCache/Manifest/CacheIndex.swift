@@ -6,12 +6,25 @@ package enum CacheIndex {
   /// - Returns: the manifest, and whether the file said something else before.
   /// - Throws: as `Manifest.init`.
   @discardableResult
-  package static func write(cache: String) throws -> (manifest: Manifest, isNew: Bool) {
-    let manifest = try Manifest(CacheContents(cache: cache), path: cache)
+  package static func write(
+    cache: String, files: any FileOperations = RealFiles()
+  ) throws -> (manifest: Manifest, isNew: Bool) {
+    let manifest = try Manifest(CacheContents(cache: cache, files: files), path: cache)
     let bytes = try manifest.sealed
     let path = cache + "/" + Manifest.name
-    if let there = FileManager.default.contents(atPath: path), [UInt8](there) == bytes { return (manifest, false) }
-    try fileErrors { () throws(MemoryError) in try DurableFile.write(bytes, to: path) }
-    return (manifest, true)
+    return try fileErrors { () throws(MemoryError) in
+      if try CacheIndex.bytes(path, atMost: bytes.count, files) == bytes { return (manifest, false) }
+      try DurableFile.write(bytes, to: path, files: files)
+      return (manifest, true)
+    }
+  }
+
+  /// nil if there is no such file or it is longer.
+  private static func bytes(_ path: String, atMost limit: Int, _ files: any FileOperations) throws(MemoryError)
+    -> [UInt8]?
+  {
+    do { return try readFile(path, atMost: limit, files: files) } catch MemoryError.format {
+      return nil
+    } catch MemoryError.system(_, _, ENOENT) { return nil }
   }
 }

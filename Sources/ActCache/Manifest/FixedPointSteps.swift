@@ -24,11 +24,16 @@ package struct FixedPointSteps: Codable, Equatable, Sendable {
 
   /// The steps that the cache has chosen for `stream`; nil if nobody has chosen yet.
   /// - Throws: `ActCacheError.mismatch` if they were chosen for another type or cache.
-  package static func open(cache: String, stream: String, dtype: String, baseKey: String) throws -> [Float]? {
+  package static func open(
+    cache: String, stream: String, dtype: String, baseKey: String, files: any FileOperations
+  ) throws -> [Float]? {
     let path = cache + "/" + relativePath(stream)
-    guard FileManager.default.fileExists(atPath: path) else { return nil }
-    let there = try SealedJSON.open(
-      FixedPointSteps.self, name: "steps", path: path, remedy: "remove it and run the same harvest command again")
+    let there: FixedPointSteps
+    do {
+      there = try SealedJSON.open(
+        FixedPointSteps.self, name: "steps", path: path, remedy: "remove it and run the same harvest command again",
+        files: files)
+    } catch ActCacheError.file(.system(_, _, ENOENT)) { return nil }
     guard there.dtype == dtype, there.baseKey == baseKey else {
       throw ActCacheError.mismatch(
         "\(path): steps of \(there.dtype) for the cache \(there.baseKey.prefix(12)), the command asks for \(dtype) of "
@@ -39,12 +44,12 @@ package struct FixedPointSteps: Codable, Equatable, Sendable {
 
   /// Writes `steps` unless another process was faster; open them afterwards to see whose they are.
   package static func choose(
-    _ steps: [Float], cache: String, stream: String, dtype: String, baseKey: String
+    _ steps: [Float], cache: String, stream: String, dtype: String, baseKey: String, files: any FileOperations
   ) throws {
     let bytes = try SealedJSON.seal(FixedPointSteps(baseKey: baseKey, dtype: dtype, steps: steps), name: "steps")
     try fileErrors { () throws(MemoryError) in
-      try createFolder(cache + "/" + stream)
-      try DurableFile.write(bytes, to: cache + "/" + relativePath(stream))
+      try createFolder(cache + "/" + stream, files: files)
+      _ = try DurableFile.writeIfAbsent(bytes, to: cache + "/" + relativePath(stream), files: files)
     }
   }
 }

@@ -32,10 +32,11 @@ public struct Generation: Codable, Equatable, Sendable {
 
   static func relativePath(_ nSequences: Int) -> String { "\(folder)/\(nSequences).json" }
 
-  static func open(cache: String, relativePath: String) throws -> Generation {
+  static func open(cache: String, relativePath: String, files: any FileOperations) throws -> Generation {
     let path = cache + "/" + relativePath
     let remedy = "remove it and run the same harvest command again"
-    let generation = try SealedJSON.open(Generation.self, name: "generation", path: path, remedy: remedy)
+    let generation = try SealedJSON.open(
+      Generation.self, name: "generation", path: path, remedy: remedy, files: files)
     guard generation.format == format, generation.version == ShardHeader.version,
       (1...ShardLimits.maxSequences).contains(generation.nSequences),
       relativePath == Generation.relativePath(generation.nSequences)

@@ -137,7 +137,8 @@ public struct Manifest: Codable, Equatable, Sendable {
   static func open(cache: String) throws -> Manifest? {
     let path = cache + "/" + name
     guard FileManager.default.fileExists(atPath: path) else { return nil }
-    let manifest = try SealedJSON.open(Manifest.self, name: "manifest", path: path, remedy: remedy)
+    let manifest = try SealedJSON.open(
+      Manifest.self, name: "manifest", path: path, remedy: remedy, files: RealFiles())
     func damaged(_ what: String) -> ActCacheError { .damaged(file: path, what: what, remedy: remedy) }
     guard manifest.format == format, manifest.version == ShardHeader.version else {
       throw damaged("it is \"\(manifest.format)\" version \(manifest.version)")

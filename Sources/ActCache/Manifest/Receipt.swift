@@ -43,9 +43,9 @@ public struct Receipt: Codable, Equatable, Sendable {
   private static let remedy = "run actcache repair, or remove it and run the same harvest command again"
 
   /// Reads and checks the receipt at `relativePath` of the cache at `cache`.
-  static func open(cache: String, relativePath: String) throws -> Receipt {
+  static func open(cache: String, relativePath: String, files: any FileOperations) throws -> Receipt {
     let path = cache + "/" + relativePath
-    let receipt = try SealedJSON.open(Receipt.self, name: "receipt", path: path, remedy: remedy)
+    let receipt = try SealedJSON.open(Receipt.self, name: "receipt", path: path, remedy: remedy, files: files)
     func damaged(_ what: String) -> ActCacheError { .damaged(file: path, what: what, remedy: remedy) }
     guard receipt.format == Receipt.format, receipt.version == ShardHeader.version else {
       throw damaged(
@@ -78,11 +78,11 @@ public struct Receipt: Codable, Equatable, Sendable {
 
 extension FileRecord {
   /// Throws `ActCacheError.damaged` unless the file is there with its size.
-  func checkSize(cache: String) throws {
+  func checkSize(cache: String, files: any FileOperations = RealFiles()) throws {
     let remedy = "run actcache repair, or the same harvest command again to write it anew"
     let file = cache + "/" + path
     let size: Int
-    do { size = try FileDescriptor(readingFrom: file).size() } catch .system("open", _, ENOENT) {
+    do { size = try FileDescriptor(readingFrom: file, files: files).size() } catch .system("open", _, ENOENT) {
       throw ActCacheError.damaged(file: file, what: "the file is gone, its receipt names it", remedy: remedy)
     } catch { throw ActCacheError.file(error) }
     if size != bytes {

@@ -13,17 +13,20 @@ enum SealedJSON {
     return Array("{\"\(name)\":".utf8) + body + Array(",\n\"sha256\":\"\(CanonicalJSON.hexDigest(of: body))\"}\n".utf8)
   }
 
+  /// Writes `value` to `path` durably.
+  static func write(_ value: some Encodable, name: String, to path: String, files: any FileOperations) throws {
+    let bytes = try seal(value, name: name)
+    try fileErrors { () throws(MemoryError) in try DurableFile.write(bytes, to: path, files: files) }
+  }
+
   /// Reads the file at `path`. Throws `ActCacheError.damaged` with `remedy`.
-  static func open<T: Decodable>(_ type: T.Type, name: String, path: String, remedy: String) throws -> T {
+  static func open<T: Decodable>(
+    _ type: T.Type, name: String, path: String, remedy: String, files: any FileOperations
+  ) throws -> T {
     let bytes: [UInt8]
-    do {
-      let file = try FileDescriptor(readingFrom: path)
-      let size = try file.size()
-      guard size <= ShardLimits.maxManifestBytes else {
-        throw ActCacheError.damaged(file: path, what: "\(size) bytes are more than the 1 GiB allowed", remedy: remedy)
-      }
-      bytes = try file.read(at: 0, count: size)
-    } catch let error as MemoryError { throw ActCacheError.file(error) }
+    do { bytes = try readFile(path, atMost: ShardLimits.maxManifestBytes, files: files) } catch .format(_, let what) {
+      throw ActCacheError.damaged(file: path, what: what, remedy: remedy)
+    } catch { throw ActCacheError.file(error) }
     return try open(type, name: name, bytes: bytes, path: path, remedy: remedy)
   }
 

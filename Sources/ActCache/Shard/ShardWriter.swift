@@ -47,10 +47,14 @@ final class ShardWriter {
   }
 
   /// Starts a shard at `relativePath` of the cache in `folder`, whose folders exist.
-  static func start(folder: String, relativePath: String, header: ShardHeader) throws -> ShardWriter {
+  static func start(
+    folder: String, relativePath: String, header: ShardHeader, files: any FileOperations = RealFiles()
+  ) throws -> ShardWriter {
     do { try header.validate() } catch { throw ActCacheError.limit("\(relativePath): \(error.what)") }
     let headerFrame = try header.frame()
-    let file = try fileErrors { () throws(MemoryError) in try DurableFile(path: folder + "/" + relativePath) }
+    let file = try fileErrors { () throws(MemoryError) in
+      try DurableFile(path: folder + "/" + relativePath, files: files)
+    }
     let writer = ShardWriter(header: header, relativePath: relativePath, headerFrame: headerFrame, file: file)
     try writer.append(headerFrame)
     return writer

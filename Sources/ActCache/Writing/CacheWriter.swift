@@ -10,27 +10,35 @@ package final class CacheWriter {
   package let spec: CacheSpec
   /// What this writer is to bring the cache to, beside the tokens.
   package let streams: [StreamSpec]
+  private let files: any FileOperations
 
   /// Makes the folders.
   /// - Throws: `ActCacheError.mismatch` with both identities if another cache is there, or one that keeps a stream in
   ///   another way.
-  package init(path: String, spec: CacheSpec, streams: [StreamSpec]) throws {
+  package init(
+    path: String, spec: CacheSpec, streams: [StreamSpec], files: any FileOperations = RealFiles()
+  ) throws {
     self.path = path
     self.spec = spec
     self.streams = streams
+    self.files = files
     try spec.validate()
     try spec.validate(streams)
     _ = try contents()
     let folders = ([StreamSpec.tokens] + streams.map(\.name)).flatMap { [$0, "receipts/" + $0] }
     try fileErrors { () throws(MemoryError) in
-      for folder in folders + [Generation.folder] { try createFolder(path + "/" + folder) }
+      for folder in folders + [Generation.folder] {
+        try createFolder(path + "/" + folder, files: files)
+        // What a killed process has put there may not be durable yet, and more is going to be built on it.
+        try synchronizeFolder(of: path + "/" + folder + "/x", files: files)
+      }
     }
   }
 
   /// What is there now.
   /// - Throws: `ActCacheError.mismatch` if it is another cache's.
   package func contents() throws -> CacheContents {
-    let contents = try CacheContents(cache: path)
+    let contents = try CacheContents(cache: path, files: files)
     try contents.spec?.requireSame(as: spec, path: path)
     for stream in streams {
       guard let there = contents.receipts[stream.name]?.first?.stream, there != stream else { continue }
@@ -46,7 +54,8 @@ package final class CacheWriter {
     _ range: Range<Int>, streams: [StreamSpec]? = nil, writesTokens: Bool = true
   ) throws -> ShardSetWriter {
     try ShardSetWriter(
-      cache: path, spec: spec, streams: streams ?? self.streams, writesTokens: writesTokens, range: range)
+      cache: path, spec: spec, streams: streams ?? self.streams, writesTokens: writesTokens, range: range,
+      files: files)
   }
 
   /// Records that the text ends after `nSequences`.
@@ -56,27 +65,31 @@ package final class CacheWriter {
     let generation = Generation(
       baseKey: try spec.identity.baseKey(), nSequences: nSequences, chain: chain.hexValue, corpora: corpora,
       counts: counts)
-    let bytes = try SealedJSON.seal(generation, name: "generation")
-    try fileErrors { () throws(MemoryError) in
-      try DurableFile.write(bytes, to: path + "/" + Generation.relativePath(nSequences))
-    }
+    try SealedJSON.write(
+      generation, name: "generation", to: path + "/" + Generation.relativePath(nSequences), files: files)
   }
 
   /// Derives the manifest from what is there and writes it if it says something new.
   /// - Returns: the manifest, and whether it was written.
   @discardableResult
-  package func writeManifest() throws -> (manifest: Manifest, isNew: Bool) { try CacheIndex.write(cache: path) }
+  package func writeManifest() throws -> (manifest: Manifest, isNew: Bool) {
+    try CacheIndex.write(cache: path, files: files)
+  }
 
-  /// Removes temporaries that nobody has written to for `age` seconds: what killed processes left.
-  package func sweepTemporaries(olderThanSeconds age: Double = 3600) {
-    let manager = FileManager.default
-    for relativePath in manager.subpaths(atPath: path) ?? [] {
-      guard let name = relativePath.split(separator: "/").last, name.hasPrefix("."), name.contains(".tmp.") else {
-        continue
+  /// Removes temporaries that nobody will finish: those of processes of this host that have ended, and those that
+  /// nobody has written to for `age` seconds.
+  package func sweepTemporaries(olderThanSeconds age: Double = 3600) throws {
+    let streams = try CacheContents.streamFolders(cache: path, files)
+    for folder in ["", Generation.folder] + streams + streams.map({ "receipts/" + $0 }) {
+      let folder = folder.isEmpty ? path : path + "/" + folder
+      for name in (try? listFolder(folder, files: files)) ?? [] {
+        guard let temporary = TemporaryName(parsing: name) else { continue }
+        let file = folder + "/" + name
+        let changed = (try? FileManager.default.attributesOfItem(atPath: file))?[.modificationDate] as? Date
+        let seconds = changed.map { Date().timeIntervalSince($0) } ?? 0
+        // That the process seems to be gone is a hint only: containers can share a host name.
+        if seconds >= age || (seconds >= 60 && temporary.ownerIsGone) { try? removeFile(file, files: files) }
       }
-      let file = path + "/" + relativePath
-      let changed = (try? manager.attributesOfItem(atPath: file))?[.modificationDate] as? Date
-      if let changed, Date().timeIntervalSince(changed) >= age { try? manager.removeItem(atPath: file) }
     }
   }
 }

@@ -7,6 +7,7 @@ package final class ShardSetWriter {
   private let cache: String
   private let spec: CacheSpec
   private let streams: [StreamSpec]
+  private let files: any FileOperations
   private let encoder: FrameEncoder
   private let tokens: TokenShardWriter?
   private let shards: [ShardWriter]
@@ -15,11 +16,13 @@ package final class ShardSetWriter {
   private var nTextTokens = 0
 
   init(
-    cache: String, spec: CacheSpec, streams: [StreamSpec], writesTokens: Bool, range: Range<Int>
+    cache: String, spec: CacheSpec, streams: [StreamSpec], writesTokens: Bool, range: Range<Int>,
+    files: any FileOperations
   ) throws {
     self.cache = cache
     self.spec = spec
     self.streams = streams
+    self.files = files
     self.range = range
     encoder = FrameEncoder(spec: spec, streams: streams)
     next = range.lowerBound
@@ -27,7 +30,7 @@ package final class ShardSetWriter {
     func start(_ stream: StreamSpec) throws -> ShardWriter {
       try ShardWriter.start(
         folder: cache, relativePath: Receipt.filePath(range, of: stream.name),
-        header: ShardHeader(stream, of: spec, range: range))
+        header: ShardHeader(stream, of: spec, range: range), files: files)
     }
     tokens = writesTokens ? try TokenShardWriter(spec: spec, shard: start(spec.tokenStream)) : nil
     shards = try streams.map(start)
@@ -66,10 +69,8 @@ package final class ShardSetWriter {
         format: Receipt.format, version: ShardHeader.version, spec: spec, stream: stream, first: range.lowerBound,
         end: range.upperBound, file: file, chainBefore: chain.before.hexValue, chainAfter: chain.after.hexValue,
         nTextTokens: nTextTokens, statistics: statistics)
-      let bytes = try SealedJSON.seal(receipt, name: "receipt")
-      try fileErrors { () throws(MemoryError) in
-        try DurableFile.write(bytes, to: cache + "/" + Receipt.relativePath(range, of: stream.name))
-      }
+      try SealedJSON.write(
+        receipt, name: "receipt", to: cache + "/" + Receipt.relativePath(range, of: stream.name), files: files)
       return receipt
     }
     var receipts: [Receipt] = []
