@@ -67,7 +67,10 @@ let package = Package(
     .testTarget(
       name: "TransformerTests", dependencies: ["Transformer", "LinearAlgebra", "Memory", "TestSupport"],
       exclude: ["Fixtures"], swiftSettings: language),
-    .testTarget(name: "ActCacheTests", dependencies: ["ActCache", "Memory", "TestSupport"], swiftSettings: language),
+    .testTarget(
+      name: "ActCacheTests",
+      dependencies: ["ActCache", "Memory", "TestSupport", .product(name: "Crypto", package: "swift-crypto")],
+      swiftSettings: language),
     .testTarget(
       name: "HarvestTests",
       dependencies: ["Harvest", "ActCache", "Transformer", "LinearAlgebra", "Memory", "TestSupport"],

@@ -207,7 +207,8 @@ struct HarvestRunTests {
     var test = try Case()
     let out = test.configuration.out
     let left = [
-      "/hooks/wide/.a.zst.tmp.elsewhere.1.x", "/tokens/.b.zst.tmp.elsewhere.1.x", "/receipts/tokens/.c.json.tmp.elsewhere.1.x", "/.d.tmp.elsewhere.1.x",
+      "/hooks/wide/.a.zst.tmp.elsewhere.1.x", "/tokens/.b.zst.tmp.elsewhere.1.x",
+      "/receipts/tokens/.c.json.tmp.elsewhere.1.x", "/.d.tmp.elsewhere.1.x",
     ]
     func leave() throws { for name in left { try write("x", to: out + name) } }
     func nThere() -> Int { left.filter { FileManager.default.fileExists(atPath: out + $0) }.count }

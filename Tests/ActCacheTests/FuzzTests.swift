@@ -1,0 +1,184 @@
+import Foundation
+import Memory
+import TestSupport
+import Testing
+
+@testable import ActCache
+
+/// Files that carry right digests and wrong content: no crash, no hang, no memory to speak of.
+///
+/// Seeded; ACTCACHE_FUZZ_SECONDS gives each test more than its share of every day.
+@Suite(.serialized) struct FuzzTests {
+  private static let seconds =
+    ProcessInfo.processInfo.environment["ACTCACHE_FUZZ_SECONDS"].flatMap(Double.init) ?? 2
+  private static let seed = UInt64.random(in: 0 ... .max)
+
+  /// Calls `body` with a generator of its own again and again, and checks time and memory.
+  private func fuzz(_ name: String, _ body: (inout SeededGenerator) throws -> Void) throws {
+    let start = Date()
+    let before = maxResidentBytes()
+    var n: UInt64 = 0
+    while Date().timeIntervalSince(start) < FuzzTests.seconds {
+      let seed = FuzzTests.seed &+ n
+      var generator = SeededGenerator(seed: seed)
+      let begin = Date()
+      do { try body(&generator) } catch is ActCacheError {} catch is MemoryError {}
+      #expect(Date().timeIntervalSince(begin) < 5, "\(name), seed \(seed): too slow")
+      n += 1
+    }
+    let grown = maxResidentBytes() - before
+    print("\(name): \(n) inputs from seed \(FuzzTests.seed), \(grown >> 20) MiB more")
+    #expect(grown < 512 << 20, "\(name): \(grown >> 20) MiB more than before")
+  }
+
+  private func maxResidentBytes() -> Int {
+    var usage = rusage()
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    return usage.ru_maxrss << 10
+  }
+
+  /// Some member somewhere becomes another value, goes or is doubled.
+  private func mutate(_ json: CanonicalJSON, _ generator: inout SeededGenerator) -> CanonicalJSON {
+    func other(_ generator: inout SeededGenerator) -> CanonicalJSON {
+      let integers = [0, -1, 1, 2, 3, 7, 255, 65_536, 1 << 31, 1 << 32, 1 << 40, (1 << 40) + 1, 1 << 62, .max, .min]
+      switch Int.random(in: 0..<8, using: &generator) {
+      case 0...3: return .integer(integers.randomElement(using: &generator) ?? 0)
+      case 4: return .number([0.5, -0.0, 1e300, -1e300, 1e-300].randomElement(using: &generator) ?? 0)
+      case 5:
+        let texts = [
+          "", "tokens", "hooks/x", "hooks/../x", "bf16", "fix:12", "none", "zstd:19", "\u{0}", "logits/hidden",
+        ]
+        return .string(texts.randomElement(using: &generator) ?? "")
+      case 6: return .null
+      default: return .array([])
+      }
+    }
+    switch json {
+    case .object(var members) where !members.isEmpty:
+      guard let key = members.keys.sorted().randomElement(using: &generator), let value = members[key] else {
+        return json
+      }
+      switch Int.random(in: 0..<10, using: &generator) {
+      case 0: members[key] = nil
+      case 1, 2: members[key] = other(&generator)
+      default: members[key] = mutate(value, &generator)
+      }
+      return .object(members)
+    case .array(var values) where !values.isEmpty:
+      let i = Int.random(in: values.indices, using: &generator)
+      switch Int.random(in: 0..<10, using: &generator) {
+      case 0: values.remove(at: i)
+      case 1: values.append(values[i])
+      default: values[i] = mutate(values[i], &generator)
+      }
+      return .array(values)
+    case .integer(let value) where Bool.random(using: &generator):
+      return .integer(value &+ Int.random(in: -3...3, using: &generator))
+    default: return other(&generator)
+    }
+  }
+
+  /// The sealed file at `path` with some of its body changed and a right seal.
+  private func resealed(_ whole: [UInt8], _ name: String, _ generator: inout SeededGenerator) throws -> [UInt8] {
+    guard case .object(let file) = try CanonicalJSON(parsing: whole), var body = file[name] else { return whole }
+    for _ in 0..<Int.random(in: 1...3, using: &generator) { body = mutate(body, &generator) }
+    let bytes = body.bytes
+    return Array("{\"\(name)\":".utf8) + bytes
+      + Array(",\n\"sha256\":\"\(CanonicalJSON.hexDigest(of: bytes))\"}\n".utf8)
+  }
+
+  /// Opens the cache in every way and reads some of it.
+  private func use(_ path: String) throws {
+    for generation in [nil, 1, 2] {
+      do {
+        let cache = try CacheReader(path: path, generation: generation, allowIncomplete: true)
+        for hook in cache.manifest.hooks.keys.sorted().prefix(2) {
+          guard cache.manifest.hooks[hook]?.width ?? 0 < 1 << 10, cache.manifest.context < 1 << 10 else { continue }
+          let reader = try TrainingReader(cache, hook: hook, batchSize: 4, seed: 1)
+          var values = [Float](repeating: 0, count: 4 * reader.width)
+          var output = values.mutableSpan
+          for batch in 0..<3 { try reader.read(batch: batch, into: &output) }
+          _ = reader.places(batch: 1)
+        }
+        let heldOut = try HeldOutReader(cache)
+        _ = try heldOut.sequence(0)
+        _ = try SequenceReader(cache, seed: 1).sequence(3)
+      } catch is ActCacheError {}
+    }
+  }
+
+  /// A cache of two generations, in a new folder.
+  private func makeCache() throws -> TemporaryFolder {
+    let folder = try TemporaryFolder()
+    var cache = SmallCache(pack: "none")
+    cache.hooks.append(StreamSpec.hook("b", width: 3, dtype: "f32"))
+    try cache.write(9, to: folder.path)
+    try cache.write(20, to: folder.path)
+    return folder
+  }
+
+  @Test func manifestsWithRightSeals() throws {
+    let folder = try makeCache()
+    let path = folder.path + "/manifest.json"
+    let whole = try bytes(of: path)
+    try fuzz("manifest") { generator in
+      try overwrite(path, resealed(whole, "manifest", &generator))
+      try use(folder.path)
+    }
+  }
+
+  @Test func receiptsAndGenerationsWithRightSeals() throws {
+    let folder = try makeCache()
+    try FileManager.default.removeItem(atPath: folder.path + "/manifest.json")
+    let names = try tree(folder.path).filter { $0.key.hasSuffix(".json") }.sorted { $0.key < $1.key }
+    try fuzz("receipts") { generator in
+      guard let (name, whole) = names.randomElement(using: &generator) else { return }
+      let kind = name.hasPrefix("generations") ? "generation" : "receipt"
+      try overwrite(folder.path + "/" + name, resealed(whole, kind, &generator))
+      defer { try? overwrite(folder.path + "/" + name, whole) }
+      try use(folder.path)
+      _ = try? CacheIndex.write(cache: folder.path)
+      try? FileManager.default.removeItem(atPath: folder.path + "/manifest.json")
+    }
+  }
+
+  @Test func bytesOfJSONFiles() throws {
+    let folder = try makeCache()
+    let whole = try bytes(of: folder.path + "/manifest.json")
+    guard case .object(let file) = try CanonicalJSON(parsing: whole), let body = file["manifest"]?.bytes else { return }
+    try fuzz("JSON") { generator in
+      var bytes = body
+      for _ in 0..<Int.random(in: 1...4, using: &generator) {
+        let i = Int.random(in: bytes.indices, using: &generator)
+        switch Int.random(in: 0..<3, using: &generator) {
+        case 0: bytes[i] = UInt8.random(in: 0...255, using: &generator)
+        case 1: bytes.remove(at: i)
+        default: bytes.insert(contentsOf: Array("[{\"-1e9\\u0000".utf8).shuffled(using: &generator).prefix(3), at: i)
+        }
+      }
+      do { _ = try CanonicalJSON(parsing: bytes) } catch is JSONSyntaxError {}
+      let sealed =
+        Array("{\"manifest\":".utf8) + bytes + Array(",\n\"sha256\":\"\(CanonicalJSON.hexDigest(of: bytes))\"}\n".utf8)
+      try overwrite(folder.path + "/manifest.json", sealed)
+      try use(folder.path)
+    }
+  }
+
+  @Test func shardsWithRightDigests() throws {
+    let folder = try makeCache()
+    let paths = try tree(folder.path).filter { $0.key.hasSuffix(".zst") }.sorted { $0.key < $1.key }
+    try fuzz("shard") { generator in
+      guard let (name, whole) = paths.randomElement(using: &generator) else { return }
+      let path = folder.path + "/" + name
+      let shard = try TestShard(whole)
+      try overwrite(path, shard.mutated({ mutate($0, &$1) }, numbers: { $0.next() }, using: &generator))
+      defer { try? overwrite(path, whole) }
+      let reader = try ShardReader(path: path, bytes: nil)
+      let decoder = try ZstdDecoder()
+      for frame in 0..<min(reader.header.nFrames, 8) {
+        var content = [UInt8](repeating: 0, count: reader.header.contentBytes(ofFrame: frame))
+        try reader.decode(frame: frame, with: decoder, into: &content)
+      }
+    }
+  }
+}
