@@ -60,18 +60,27 @@ public struct FileDescriptor: ~Copyable, Sendable {
   /// Reads exactly `count` bytes at `offset` (pread(2)). Throws `outOfBounds` if the file ends earlier.
   public borrowing func read(at offset: Int, count: Int) throws(MemoryError) -> [UInt8] {
     var buffer = [UInt8](repeating: 0, count: count)
+    var elements = buffer.mutableSpan
+    var bytes = unsafe elements.mutableBytes
+    try read(at: offset, into: &bytes)
+    return buffer
+  }
+
+  /// Fills `bytes` with those at `offset` (pread(2), repeated after short reads). Throws `outOfBounds` if the file ends
+  /// earlier.
+  public borrowing func read(at offset: Int, into bytes: inout MutableRawSpan) throws(MemoryError) {
+    let count = bytes.byteCount
     let descriptor = rawValue
     var done = 0
     while done < count {
       let n = try check("pread", path) {
-        unsafe buffer.withUnsafeMutableBytes {
+        unsafe bytes.withUnsafeMutableBytes {
           unsafe pread(descriptor, $0.baseAddress.map { unsafe $0 + done }, count - done, off_t(offset + done))
         }
       }
       if n == 0 { throw .outOfBounds(path: path, offset: offset, count: count, size: offset + done) }
       done += n
     }
-    return buffer
   }
 
   /// fsync(2): the bytes survive a power loss once this returns. After an error the file must be written anew:
