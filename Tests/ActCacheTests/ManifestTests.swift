@@ -191,11 +191,14 @@ struct ManifestTests {
   @Test func valuesThatCannotBeStoredAreErrorsThatNameTheirPlace() throws {
     let folder = try TemporaryFolder()
     for (type, value, expected) in [
-      ("f16", Float(70_000), "is 70000.0, too large for f16; harvest with --dtype bf16 or f32"),
+      ("f16", Float(70_000), "is 70000.0, too large for f16; harvest with --dtype bf16 or f32, or with --saturate"),
+      ("bf16", 3.4e38, "is 3.4e+38, too large for bf16; harvest with --dtype f32"),
+      ("fix:7", -4.3e6, "is -4300000.0, too large for fix:7 with a step of 0.5; harvest with --dtype bf16 or f32"),
       ("bf16", .nan, "is not finite; check the model's weights, or leave this hook out"),
       ("f32", .infinity, "is not finite; check the model's weights, or leave this hook out"),
     ] {
-      let cache = SmallCache(hooks: [HookSpec(name: "h", width: 5, dtype: type)])
+      let steps = type == "fix:7" ? [Float](repeating: 0.5, count: 5) : nil
+      let cache = SmallCache(hooks: [HookSpec(name: "h", width: 5, dtype: type, steps: steps)])
       let good = cache.block(0..<2)
       var values = good.activations[0]
       values[5 * 6 + 3] = value
@@ -208,8 +211,11 @@ struct ManifestTests {
   }
 
   @Test func unknownDtypesCodecsAndPoliciesNameWhatThereIs() {
-    #expect(throws: ActCacheError.unsupported("dtype fix:8: this version stores bf16, f16, f32")) {
-      try SmallCache(hooks: [HookSpec(name: "h", width: 5, dtype: "fix:8")]).spec
-    }
+    #expect(
+      throws: ActCacheError.unsupported("dtype fix:13: this version stores bf16, f16, f32, fix:<s> with s 1...12")
+    ) { try SmallCache(hooks: [HookSpec(name: "h", width: 5, dtype: "fix:13")]).spec }
+    #expect(
+      throws: ActCacheError.unsupported("codec zstd: this version stores zstd:<level> with levels 1...19, none")
+    ) { try SmallCache(codec: "zstd").spec }
   }
 }

@@ -11,6 +11,7 @@ struct SmallCache {
   var nVocabulary = 100
   var pack = "concatenate"
   var bos: Int? = 1
+  var codec = "zstd:1"
   var perShard = 6
   var perFrame = 2
   var heldOut = HeldOutRule(fraction: 0.02, minimum: 3, seed: 7)
@@ -25,7 +26,7 @@ struct SmallCache {
           textField: "text"), numerics: "f32 test")
       // The sizes of frames and shards follow from 64 KiB in real caches; tests set them through the file form.
       let made = try CacheSpec(
-        identity: identity, hooks: hooks, nVocabulary: nVocabulary, tokensPerShard: 1, heldOut: heldOut)
+        identity: identity, hooks: hooks, nVocabulary: nVocabulary, codec: codec, tokensPerShard: 1, heldOut: heldOut)
       guard case .object(var members) = try CanonicalJSON(parsing: CanonicalJSON.encode(made)) else { return made }
       members["sequencesPerShard"] = .integer(perShard)
       members["sequencesPerFrame"] = .integer(perFrame)

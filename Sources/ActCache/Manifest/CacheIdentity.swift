@@ -62,13 +62,16 @@ public struct HookSpec: Codable, Equatable, Sendable {
   public let name: String
   /// Values per position.
   public let width: Int
-  /// "bf16", "f16" or "f32".
+  /// A `StorageType`.
   public let dtype: String
+  /// Of `fix:<s>`: the step of each channel.
+  public let steps: [Float]?
 
-  public init(name: String, width: Int, dtype: String) {
+  public init(name: String, width: Int, dtype: String, steps: [Float]? = nil) {
     self.name = name
     self.width = width
     self.dtype = dtype
+    self.steps = steps
   }
 
   /// SHA-256 of the canonical JSON {baseKey, dtype, stream, transform}, hex.
@@ -137,11 +140,12 @@ public struct CacheSpec: Codable, Equatable, Sendable {
     self.heldOut = heldOut
     tokenType = nVocabulary <= 65_536 ? "u16" : "u32"
     let context = max(1, identity.tokens.context)
-    let sequenceBytes = hooks.compactMap { hook in
-      ElementType(rawValue: hook.dtype).map { context * hook.width * $0.byteCount }
-    }
+    sequencesPerFrame = FrameSize.sequencesPerFrame(
+      of: hooks.compactMap { hook in
+        guard let type = StorageType(hook.dtype), let codec = ShardCodec(codec) else { return nil }
+        return (context * hook.width * type.byteCount, codec)
+      }, minBytes: minFrameBytes)
     let perFrame = { (bytes: Int) in (minFrameBytes + bytes - 1) / max(1, bytes) }
-    sequencesPerFrame = perFrame(max(1, sequenceBytes.min() ?? 1))
     tokenSequencesPerFrame = perFrame(context * (nVocabulary <= 65_536 ? 2 : 4))
     // Whole frames in every shard, so that frames keep their size however the shards are cut.
     let wanted = max(1, tokensPerShard / context)
@@ -160,11 +164,10 @@ public struct CacheSpec: Codable, Equatable, Sendable {
         "\(hooks.count) hooks (\(hooks.map(\.name).joined(separator: ", "))): allowed are 1...\(ShardLimits.maxHooks), "
           + "each once")
     }
+    _ = try shardCodec
     for hook in hooks {
-      guard let type = ElementType(rawValue: hook.dtype) else {
-        throw ActCacheError.unsupported(
-          "dtype \(hook.dtype): this version stores "
-            + ElementType.allCases.map(\.rawValue).sorted().joined(separator: ", "))
+      guard let type = StorageType(hook.dtype) else {
+        throw ActCacheError.unsupported("dtype \(hook.dtype): this version stores \(StorageType.allowed)")
       }
       guard (1...ShardLimits.maxWidth).contains(hook.width) else {
         throw ActCacheError.limit("\(hook.name) has \(hook.width) values: allowed are 1...\(ShardLimits.maxWidth)")
@@ -174,14 +177,12 @@ public struct CacheSpec: Codable, Equatable, Sendable {
       }
       let frameBytes = sequencesPerFrame.multipliedReportingOverflow(
         by: identity.tokens.context * hook.width * type.byteCount)
+      _ = try coding(of: hook)
       guard !frameBytes.overflow, frameBytes.partialValue <= ShardLimits.maxFrameBytes else {
         throw ActCacheError.limit(
           "\(hook.name): \(sequencesPerFrame) sequences of \(identity.tokens.context) × \(hook.width) \(hook.dtype) "
             + "exceed the frame limit of 64 MiB; choose a shorter --context")
       }
-    }
-    guard codecLevel != nil else {
-      throw ActCacheError.unsupported("codec \(codec): this version stores zstd:<level> with levels 1...19")
     }
     guard logits == "none" else {
       throw ActCacheError.unsupported("logits \(logits): this version stores none")
@@ -191,10 +192,22 @@ public struct CacheSpec: Codable, Equatable, Sendable {
     else { throw ActCacheError.limit("shards of \(sequencesPerShard) in frames of \(sequencesPerFrame) sequences") }
   }
 
-  /// The level of "zstd:<level>"; nil for another codec.
-  var codecLevel: Int? {
-    guard codec.hasPrefix("zstd:"), let level = Int(codec.dropFirst(5)), (1...19).contains(level) else { return nil }
-    return level
+  /// Throws `ActCacheError.unsupported` for another codec.
+  var shardCodec: ShardCodec {
+    get throws(ActCacheError) {
+      guard let codec = ShardCodec(codec) else {
+        throw .unsupported("codec \(codec): this version stores \(ShardCodec.allowed)")
+      }
+      return codec
+    }
+  }
+
+  /// How the values of a hook are stored.
+  func coding(of hook: HookSpec) throws(ActCacheError) -> ValueCoding {
+    guard let type = StorageType(hook.dtype) else {
+      throw .unsupported("dtype \(hook.dtype): this version stores \(StorageType.allowed)")
+    }
+    return try ValueCoding(type: type, width: hook.width, steps: hook.steps, codec: shardCodec)
   }
 
   /// Names and values of what differs from `other`, one `name: mine, not theirs` each.

@@ -7,14 +7,18 @@ import Synchronization
 public final class CacheReader: Sendable {
   public let path: String
   public let manifest: Manifest
+  let io: CacheIO
   private let open = Mutex<[String: ShardReader]>([:])
 
-  /// - Parameter allowIncomplete: open what there is of a cache that is still being harvested; its held-out part is
-  ///   not the final one.
+  /// - Parameters:
+  ///   - allowIncomplete: open what there is of a cache that is still being harvested; its held-out part is not the
+  ///     final one.
+  ///   - io: how to read the shards.
   /// - Throws: `ActCacheError`: `.missing` if there is no cache or part of it, `.damaged` naming the file and the
   ///   remedy.
-  public init(path: String, allowIncomplete: Bool = false) throws {
+  public init(path: String, allowIncomplete: Bool = false, io: CacheIO = .mmap) throws {
     self.path = path
+    self.io = io
     manifest =
       try Manifest.open(cache: path)
       ?? Manifest(receipts: ReceiptFolder.receipts(cache: path), path: path)
@@ -35,6 +39,15 @@ public final class CacheReader: Sendable {
     return stream
   }
 
+  /// How the activations at a hook are stored. Throws as `hook` does.
+  func coding(ofHook name: String) throws -> ValueCoding {
+    _ = try hook(name)
+    guard let spec = manifest.spec.hooks.first(where: { $0.name == name }) else {
+      throw ActCacheError.missing("\(path): no hook \(name)")
+    }
+    return try manifest.spec.coding(of: spec)
+  }
+
   /// The shard of `stream` ("tokens", "hooks/<name>") with sequence number `index · sequencesPerShard`.
   func shard(_ index: Int, of stream: String) throws -> ShardReader {
     let shard = manifest.shards[index]
@@ -43,7 +56,7 @@ public final class CacheReader: Sendable {
     guard let record = shard.files.first(where: { $0.path == relativePath }) else {
       throw ActCacheError.missing("\(path): the manifest names no file \(relativePath)")
     }
-    let reader = try ShardReader(path: path + "/" + relativePath, bytes: record.bytes)
+    let reader = try ShardReader(path: path + "/" + relativePath, bytes: record.bytes, io: io)
     let key: String
     let (width, dtype, perFrame): (Int, String, Int)
     if stream == "tokens" {
@@ -55,8 +68,9 @@ public final class CacheReader: Sendable {
       (width, dtype, perFrame) = (hook.width, hook.dtype, manifest.spec.sequencesPerFrame)
     }
     let header = reader.header
+    let steps = manifest.spec.hooks.first { "hooks/" + $0.name == stream }?.steps.map(FixedPoint.digest)
     guard header.stream == stream, header.streamKey == key, header.first == shard.first, header.end == shard.end,
-      header.context == manifest.context, header.width == width, header.dtype == dtype,
+      header.context == manifest.context, header.width == width, header.dtype == dtype, header.steps == steps,
       header.sequencesPerFrame == perFrame, header.hasLengths == (stream == "tokens" && manifest.spec.hasLengths)
     else {
       throw reader.damaged(

@@ -3,13 +3,13 @@ import Memory
 /// Reads the token stream frame by frame, remembering the last frame.
 final class TokenStream {
   private let cache: CacheReader
-  private let decoder: ZstdDecoder
-  private var content: [UInt8] = []
+  private let decoder: FrameDecoder
+  private var content = FrameBuffer(count: 0)
   private var loaded: (shard: Int, frame: Int)?
 
   init(_ cache: CacheReader) throws {
     self.cache = cache
-    decoder = try ZstdDecoder()
+    decoder = try FrameDecoder()
   }
 
   /// Token ids of one sequence, `context` of them, and how many are text.
@@ -19,15 +19,15 @@ final class TokenStream {
     let (shard, inShard) = index.quotientAndRemainder(dividingBy: spec.sequencesPerShard)
     let (frame, row) = inShard.quotientAndRemainder(dividingBy: spec.tokenSequencesPerFrame)
     let reader = try cache.shard(shard, of: "tokens")
+    let count = reader.contentBytes(ofFrame: frame)
     if loaded?.shard != shard || loaded?.frame != frame {
-      let count = reader.header.contentBytes(ofFrame: frame)
-      if content.count < count { content = [UInt8](repeating: 0, count: count) }
+      if content.count < count { content = FrameBuffer(count: count) }
       loaded = nil
-      try reader.decode(frame: frame, with: decoder, into: &content)
+      try content.withMutableBytes(0..<count) { try reader.decode(frame: frame, with: decoder, into: &$0) }
       loaded = (shard, frame)
     }
     let n = reader.header.sequences(inFrame: frame)
-    return content.withRawSpan { bytes in
+    return content.withBytes(0..<count) { bytes in
       let wide = reader.header.bytesPerValue == 4
       let tokens = (0..<context).map { position -> UInt32 in
         let i = row * context + position

@@ -14,8 +14,8 @@ package final class CacheWriter {
   package init(path: String, spec: CacheSpec) throws {
     self.path = path
     self.spec = spec
-    encoder = FrameEncoder(spec: spec)
     try spec.validate()
+    encoder = try FrameEncoder(spec: spec)
     _ = try existingReceipts()
     try fileErrors { () throws(MemoryError) in
       for folder in ["receipts", "tokens"] + spec.hooks.map({ "hooks/" + $0.name }) {

@@ -43,8 +43,8 @@ package final class ShardSetWriter {
         header: ShardHeader(
           stream: "hooks/" + hook.name, baseKey: key, streamKey: hook.streamKey(baseKey: key),
           first: range.lowerBound, end: range.upperBound, context: spec.identity.tokens.context, width: hook.width,
-          dtype: hook.dtype, transforms: ["byteplanes"], codec: spec.codec,
-          sequencesPerFrame: spec.sequencesPerFrame, hasLengths: false))
+          dtype: hook.dtype, transforms: spec.codec == "none" ? [] : ["byteplanes"], codec: spec.codec,
+          sequencesPerFrame: spec.sequencesPerFrame, hasLengths: false, steps: hook.steps.map(FixedPoint.digest)))
     }
   }
 
