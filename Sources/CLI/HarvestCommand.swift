@@ -29,6 +29,7 @@ struct HarvestCommand: ParsableCommand {
   @Option(help: "Tokens per sequence.") var context = 128
   @Option(help: "Tokens to harvest; by default all of the text.") var tokens: Int?
   @Option(help: "How activations are stored: \(StorageType.allowed).") var dtype = "bf16"
+  @Flag(help: "f16: bring values beyond ±65,504 to it instead of stopping; they are counted.") var saturate = false
   @Option(help: "Compression, \(ShardCodec.allowed); higher levels gain nothing.") var codec = "zstd:1"
   @Option(help: "Teacher logits to keep; none.") var logits = "none"
   @Option(help: "Tokens per shard, the most that an interruption loses.") var shardTokens: Int?
@@ -52,6 +53,7 @@ struct HarvestCommand: ParsableCommand {
     settings.tokens = tokens
     settings.dtype = dtype
     settings.codec = codec
+    settings.saturate = saturate
     settings.logits = logits
     settings.shardTokens = shardTokens
     settings.worker = worker

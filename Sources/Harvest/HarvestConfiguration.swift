@@ -17,6 +17,8 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
   package var tokens: Int?
   /// How activations are stored: a `StorageType`.
   package var dtype = "bf16"
+  /// What f16 cannot hold becomes ±65,504 and is counted; otherwise it ends the harvest.
+  package var saturate = false
   /// How they are compressed: a `ShardCodec`.
   package var codec = "zstd:1"
   /// Teacher logits to keep: "none".

@@ -236,7 +236,8 @@ final class HarvestPipeline: Sendable {
         let whole =
           try shard
           ?? writerBox.writer.begin(
-            text.range, streams: missing.streams.map { streams[$0] }, writesTokens: missing.tokens)
+            text.range, streams: missing.streams.map { streams[$0] }, writesTokens: missing.tokens,
+            saturates: configuration.saturate)
         shard = whole
         try whole.append(next.block)
         guard next.isEnd else { continue }

@@ -82,6 +82,25 @@ public struct FileDescriptor: ~Copyable, Sendable {
     }
   }
 
+  /// Fills `bytes` with those at `offset` (pread(2), repeated after short reads), without a copy and so not by the file
+  /// operations. Throws `outOfBounds` if the file ends earlier.
+  public borrowing func read(at offset: Int, into bytes: inout MutableRawSpan) throws(MemoryError) {
+    let number = openFile().0.number
+    let count = bytes.byteCount
+    var done = 0
+    while done < count {
+      let n = try uninterrupted { () throws(MemoryError) in
+        try check("pread", path) {
+          unsafe bytes.withUnsafeMutableBytes {
+            unsafe pread(number, $0.baseAddress.map { unsafe $0 + done }, count - done, off_t(offset + done))
+          }
+        }
+      }
+      if n == 0 { throw .outOfBounds(path: path, offset: offset, count: count, size: offset + done) }
+      done += n
+    }
+  }
+
   /// fsync(2): the bytes survive a power loss once this returns. After an error the file must be written anew:
   /// a second fsync may report success for pages that were dropped.
   public borrowing func synchronize() throws(MemoryError) {

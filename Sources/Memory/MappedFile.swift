@@ -14,14 +14,20 @@ import Foundation
   /// Opens and maps `path` (open(2), fstat(2), mmap(2)). Throws `MemoryError.system`.
   public init(path: String) throws(MemoryError) {
     let descriptor = try FileDescriptor(readingFrom: path)
-    let size = try descriptor.size()
+    try self.init(descriptor, count: descriptor.size())
+  }
+
+  /// Maps `count` bytes of an open file, its size as the caller has just found and checked it (mmap(2)).
+  public init(_ descriptor: borrowing FileDescriptor, count: Int) throws(MemoryError) {
     var pointer: UnsafeMutableRawPointer? = nil
-    if size > 0 {
-      unsafe pointer = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor.file.number, 0)
-      if unsafe pointer == nil || pointer == UnsafeMutableRawPointer(bitPattern: -1) { throw lastError("mmap", path) }
+    if count > 0 {
+      unsafe pointer = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor.file.number, 0)
+      if unsafe pointer == nil || pointer == UnsafeMutableRawPointer(bitPattern: -1) {
+        throw lastError("mmap", descriptor.path)
+      }
     }
-    self.path = path
-    count = size
+    path = descriptor.path
+    self.count = count
     unsafe base = pointer
   }
 

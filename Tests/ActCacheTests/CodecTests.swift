@@ -22,55 +22,111 @@ struct CodecTests {
   }
 
   @Test(arguments: ElementType.allCases, [0, 1, 2, 15, 16, 17, 33, 257])
-  func joiningWhatWasSplitRoundsEachValueOnce(type: ElementType, count: Int) {
+  func decodingWhatWasEncodedRoundsEachValueOnce(type: ElementType, count: Int) throws {
     var generator = SeededGenerator(seed: UInt64(count))
     var values = generator.floats(count, in: -300...300)
     let special: [Float] = [
       0, -0.0, .infinity, -.infinity, .nan, .leastNonzeroMagnitude, 6e-8, 65_504, -65_504, 3.0e38, 1.0039062,
     ]
     for (i, value) in special.enumerated() where i < count { values[count - 1 - i] = value }
-    let planes = BytePlanes.split(values.span, as: type)
-    #expect(planes.count == count * type.byteCount)
-    for range in [0..<count, (count / 3)..<count, 0..<(count / 2)] {
-      var joined = [Float](repeating: 7, count: range.count + 2)
-      var output = joined.mutableSpan
-      planes.withRawSpan { BytePlanes.join($0, of: count, as: type, range, into: &output, at: 1) }
-      #expect(joined.first == 7 && joined.last == 7)
-      for (i, j) in range.enumerated() {
-        let expected =
-          switch type {
-          case .f32: values[j]
-          case .bf16: floatFromBF16(bf16Bits(values[j]))
-          case .f16: floatFromF16(f16Bits(values[j]))
-          }
-        let sameBits = joined[i + 1].bitPattern == expected.bitPattern
-        #expect(sameBits || (joined[i + 1].isNaN && expected.isNaN), "value \(j): \(joined[i + 1]), not \(expected)")
+    let rounded = values.map { value in
+      switch type {
+      case .f32: value
+      case .bf16: floatFromBF16(bf16Bits(value))
+      case .f16: floatFromF16(f16Bits(value))
+      }
+    }
+    for codec in [ShardCodec.zstd(level: 1), .none] {
+      let coding = try ValueCoding(type: .float(type), width: 1, codec: codec)
+      let content = try coding.encode(values.span)
+      #expect(content.count == count * type.byteCount)
+      for range in [0..<count, (count / 3)..<count, 0..<(count / 2)] {
+        var decoded = [Float](repeating: 7, count: range.count + 2)
+        var output = decoded.mutableSpan
+        content.withRawSpan { coding.decode($0, of: count, rows: range, into: &output, atRow: 1) }
+        #expect(decoded.first == 7 && decoded.last == 7)
+        for (i, j) in range.enumerated() {
+          let (found, expected) = (decoded[i + 1], rounded[j])
+          #expect(
+            found.bitPattern == expected.bitPattern || (found.isNaN && expected.isNaN),
+            "\(codec.name), value \(j): \(found), not \(expected)")
+        }
       }
     }
   }
 
-  @Test func planesLieOneAfterTheOtherLowBytesFirst() {
-    let values: [Float] = [1, -2, 0.5]  // bf16 0x3F80, 0xC000, 0x3F00
-    #expect(BytePlanes.split(values.span, as: .bf16) == [0x80, 0x00, 0x00, 0x3F, 0xC0, 0x3F])
+  @Test func everyHalfWidensToItsValue() throws {
+    let halves = (0..<65_536).map { UInt16($0) }
+    for codec in [ShardCodec.zstd(level: 1), .none] {
+      let coding = try ValueCoding(type: .float(.f16), width: 64, codec: codec)
+      let content =
+        codec == .none
+        ? halves.flatMap { [UInt8(truncatingIfNeeded: $0), UInt8($0 >> 8)] }
+        : halves.map { UInt8(truncatingIfNeeded: $0) } + halves.map { UInt8($0 >> 8) }
+      var decoded = [Float](repeating: 0, count: 65_536)
+      var output = decoded.mutableSpan
+      // Row by row, because one value that is not finite decides how its whole row is widened.
+      for row in 0..<1024 {
+        content.withRawSpan { coding.decode($0, of: 1024, rows: row..<(row + 1), into: &output, atRow: row) }
+      }
+      #expect(zip(decoded, halves).allSatisfy { $0.bitPattern == floatFromF16($1).bitPattern })
+    }
   }
 
-  @Test func theFirstValueThatDoesNotFitIsFound() {
-    #expect(BytePlanes.firstOverflow(([1, 65_519, 65_520, 1e9] as [Float]).span, as: .f16) == 2)
-    #expect(BytePlanes.firstOverflow(([1, .infinity, .nan, 1e9] as [Float]).span, as: .bf16) == nil)
-    #expect(BytePlanes.firstOverflow(([1, 3.4e38] as [Float]).span, as: .bf16) == 1)
+  @Test func bytesLieInPlanesOrInRowsLowBytesFirst() throws {
+    let values: [Float] = [1, -2, 0.5]  // bf16 0x3F80, 0xC000, 0x3F00
+    func content(_ type: StorageType, _ codec: ShardCodec, steps: [Float]? = nil) throws -> [UInt8] {
+      try ValueCoding(type: type, width: 3, steps: steps, codec: codec).encode(values.span)
+    }
+    #expect(try content(.float(.bf16), .zstd(level: 1)) == [0x80, 0x00, 0x00, 0x3F, 0xC0, 0x3F])
+    #expect(try content(.float(.bf16), .none) == [0x80, 0x3F, 0x00, 0xC0, 0x00, 0x3F])
+    #expect(try content(.float(.f32), .none) == [0, 0, 0x80, 0x3F, 0, 0, 0, 0xC0, 0, 0, 0, 0x3F])
+    // 1000, −2 and 0 steps.
+    #expect(
+      try content(.fixed(1), .zstd(level: 1), steps: [0.001, 1, 2])
+        == [0xD0, 3, 0, 0x07, 0, 0, 0, 0, 0])
+  }
+
+  @Test func theFirstValueThatDoesNotFitIsFound() throws {
+    func first(_ values: [Float], _ type: ElementType) throws -> Int? {
+      try ValueCoding(type: .float(type), width: 1, codec: .none).firstOverflow(values.span)
+    }
+    #expect(try first([1, 65_519, 65_520, 1e9], .f16) == 2)
+    #expect(try first([1, .infinity, .nan, 1e9], .bf16) == nil)
+    #expect(try first([1, 3.4e38], .bf16) == 1)
+    #expect(try first([1, 3.4e38], .f32) == nil)
+    let saturated = f16Saturated(([1, -65_519, 65_520, -1e9, .infinity] as [Float]).span)
+    #expect(saturated.values == [1, -65_519, 65_504, -65_504, .infinity] && saturated.count == 2)
+  }
+
+  @Test func whatNoStreamCanBeIsRefused() {
+    func message(_ type: StorageType, steps: [Float]? = nil, codec: ShardCodec = .zstd(level: 1)) -> String {
+      do { _ = try ValueCoding(type: type, width: 2, steps: steps, codec: codec) } catch { return "\(error)" }
+      return ""
+    }
+    #expect(
+      message(.fixed(7), steps: [1, 1], codec: .none)
+        == "dtype fix:7 with codec none; choose --codec zstd:1, or --dtype bf16, f16 or f32")
+    let needs = "dtype fix:7 needs 2 steps that are finite and above 0, there are "
+    #expect(message(.fixed(7)) == needs + "0")
+    #expect(message(.fixed(7), steps: [1]) == needs + "1")
+    for bad in [0, -1, .infinity, .nan] as [Float] { #expect(message(.fixed(7), steps: [1, bad]) == needs + "2") }
+    #expect(message(.float(.f32), steps: [1, 1]) == "dtype f32 has no steps")
   }
 
   @Test func planesInOneFrameEndTheirBlocks() throws {
     // Two planes of unlike histograms in one frame of 32 KiB: apart they compress, in one block they do not.
     var generator = SeededGenerator(seed: 3)
     let values = generator.floats(8192)
-    let planes = BytePlanes.split(values.span, as: .bf16)
+    let planes = try ValueCoding(type: .float(.bf16), width: 8, codec: .zstd(level: 1)).encode(values.span)
     let encoder = try ZstdEncoder(level: 1)
     let apart = try planes.withRawSpan { try encoder.frame($0, planeByteCount: 8192) }
     let together = try planes.withRawSpan { try encoder.frame($0, planeByteCount: planes.count) }
     #expect(Double(apart.count) < 0.95 * Double(together.count), "\(apart.count) of \(together.count)")
     var decoded = [UInt8](repeating: 0, count: planes.count)
-    try apart.withRawSpan { try ZstdDecoder().decode($0, into: &decoded, at: 0, count: planes.count) }
+    var elements = decoded.mutableSpan
+    var output = elements.mutableBytes
+    try apart.withRawSpan { try ZstdDecoder().decode($0, into: &output) }
     #expect(decoded == planes)
   }
 }

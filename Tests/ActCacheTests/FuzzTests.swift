@@ -174,10 +174,10 @@ import Testing
       try overwrite(path, shard.mutated({ mutate($0, &$1) }, numbers: { $0.next() }, using: &generator))
       defer { try? overwrite(path, whole) }
       let reader = try ShardReader(path: path, bytes: nil)
-      let decoder = try ZstdDecoder()
+      let decoder = try FrameDecoder()
       for frame in 0..<min(reader.header.nFrames, 8) {
-        var content = [UInt8](repeating: 0, count: reader.header.contentBytes(ofFrame: frame))
-        try reader.decode(frame: frame, with: decoder, into: &content)
+        let content = FrameBuffer(count: reader.header.contentBytes(ofFrame: frame))
+        try content.withMutableBytes(0..<content.count) { try reader.decode(frame: frame, with: decoder, into: &$0) }
       }
     }
   }

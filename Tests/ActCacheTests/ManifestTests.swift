@@ -312,11 +312,14 @@ struct ManifestTests {
   @Test func valuesThatCannotBeStoredAreErrorsThatNameTheirPlace() throws {
     let folder = try TemporaryFolder()
     for (type, value, expected) in [
-      ("f16", Float(70_000), "is 70000.0, too large for f16; harvest with --dtype bf16 or f32"),
+      ("f16", Float(70_000), "is 70000.0, too large for f16; harvest with --dtype bf16 or f32, or with --saturate"),
+      ("bf16", 3.4e38, "is 3.4e+38, too large for bf16; harvest with --dtype f32"),
+      ("fix:7", -4.3e6, "is -4300000.0, too large for fix:7 with a step of 0.5; harvest with --dtype bf16 or f32"),
       ("bf16", .nan, "is not finite; check the model's weights, or leave this hook out"),
       ("f32", .infinity, "is not finite; check the model's weights, or leave this hook out"),
     ] {
-      let cache = SmallCache(hooks: [StreamSpec.hook("h", width: 5, dtype: type)])
+      let steps = type == "fix:7" ? [Float](repeating: 0.5, count: 5) : nil
+      let cache = SmallCache(hooks: [StreamSpec.hook("h", width: 5, dtype: type, steps: steps)])
       let good = cache.block(0..<2)
       var values = good.activations[0]
       values[5 * 6 + 3] = value
@@ -337,7 +340,10 @@ struct ManifestTests {
       StreamSpec.hook("h", width: 5, dtype: "bf16", codec: "lz4"),
       "codec lz4: this version stores zstd:<level> with levels 1...19, none"
     ),
-    (StreamSpec.hook("h", width: 2, dtype: "fix:7", steps: [1]), "h: dtype fix:7 needs 2 steps, finite and above 0"),
+    (
+      StreamSpec.hook("h", width: 2, dtype: "fix:7", steps: [1]),
+      "dtype fix:7 needs 2 steps that are finite and above 0, there are 1"
+    ),
     (StreamSpec.hook("a/b", width: 2, dtype: "f32"), "hook name \"a/b\" cannot name a folder"),
     (StreamSpec.hook("h", width: 65_537, dtype: "f32"), "h has 65537 values: allowed are 1...65536"),
   ])

@@ -48,12 +48,19 @@ struct OrderTests {
     #expect(reader.places(batch: 0) != reader.places(batch: reader.nBatchesPerEpoch))
   }
 
-  @Test func aBatchHoldsTheActivationsOfItsPlaces() throws {
+  @Test(arguments: ["zstd:1", "none"], CacheIO.allCases)
+  func aBatchHoldsTheActivationsOfItsPlaces(codec: String, io: CacheIO) throws {
     let folder = try TemporaryFolder()
-    let small = SmallCache(
-      hooks: [StreamSpec.hook("a", width: 5, dtype: "bf16"), StreamSpec.hook("b", width: 18, dtype: "f32")])
-    let cache = try cache(45, folder, small)
-    let reader = try TrainingReader(cache, hooks: ["a", "b"], batchSize: 9, seed: 3, windowFrames: 3)
+    var small = SmallCache(
+      hooks: [StreamSpec.hook("a", width: 5, dtype: "bf16"), StreamSpec.hook("b", width: 18, dtype: "f32")]).coded(
+        codec)
+    if codec != "none" {
+      small.hooks.append(StreamSpec.hook("c", width: 17, dtype: "fix:2", steps: [Float](repeating: 0.25, count: 17)))
+    }
+    try small.write(45, to: folder.path, blockFrames: 2)
+    let cache = try CacheReader(path: folder.path, io: io)
+    let reader = try TrainingReader(
+      cache, hooks: small.hooks.compactMap(\.hookName), batchSize: 9, seed: 3, windowFrames: 3)
     for batch in [0, 1, 2, 17, 18, 40, 3] {
       for (hook, width) in reader.widths.enumerated() {
         var values = [Float](repeating: .nan, count: 9 * width)
@@ -139,10 +146,10 @@ struct OrderTests {
     ) { try TrainingReader(cache, hook: "x", batchSize: 1, seed: 0) }
   }
 
-  @Test(arguments: ["concatenate", "none"])
-  func heldOutAndTrainingSequencesPartTheCache(pack: String) throws {
+  @Test(arguments: ["concatenate", "none"], ["zstd:1", "none"])
+  func heldOutAndTrainingSequencesPartTheCache(pack: String, codec: String) throws {
     let folder = try TemporaryFolder()
-    let small = SmallCache(pack: pack)
+    let small = SmallCache(pack: pack).coded(codec)
     let cache = try cache(33, folder, small)
     let heldOut = try HeldOutReader(cache)
     let training = try SequenceReader(cache, seed: 9)

@@ -7,20 +7,23 @@ import Testing
 
 struct ShardTests {
   /// Opens the shard and decodes every frame.
-  private func readAll(_ path: String, bytes: Int? = nil) throws -> [UInt8] {
-    let reader = try ShardReader(path: path, bytes: bytes)
-    let decoder = try ZstdDecoder()
+  private func readAll(_ path: String, bytes: Int? = nil, io: CacheIO = .mmap) throws -> [UInt8] {
+    let reader = try ShardReader(path: path, bytes: bytes, io: io)
+    let decoder = try FrameDecoder()
     var all: [UInt8] = []
     for frame in 0..<reader.header.nFrames {
       var content = [UInt8](repeating: 0, count: reader.header.contentBytes(ofFrame: frame))
-      try reader.decode(frame: frame, with: decoder, into: &content)
+      var elements = content.mutableSpan
+      var output = elements.mutableBytes
+      try reader.decode(frame: frame, with: decoder, into: &output)
       all += content
     }
     return all
   }
 
-  private func shard(_ folder: String, type: String = "bf16") throws -> String {
-    let cache = SmallCache(hooks: [StreamSpec.hook("h", width: 5, dtype: type)])
+  private func shard(_ folder: String, type: String = "bf16", codec: String = "zstd:1") throws -> String {
+    let steps = type.hasPrefix("fix") ? [Float](repeating: 0.5, count: 5) : nil
+    let cache = SmallCache(hooks: [StreamSpec.hook("h", width: 5, dtype: type, steps: steps)]).coded(codec)
     try cache.write(6, to: folder)
     return folder + "/hooks/h/000000000-000000006.zst"
   }
@@ -34,28 +37,56 @@ struct ShardTests {
     #endif
   }
 
-  @Test func everyTruncationIsDetected() throws {
+  @Test(arguments: [("zstd:1", CacheIO.mmap), ("none", .pread)])
+  func everyTruncationIsDetected(codec: String, io: CacheIO) throws {
     let folder = try TemporaryFolder()
-    let path = try shard(folder.path)
+    let path = try shard(folder.path, codec: codec)
     let whole = try bytes(of: path)
     for count in offsets(whole.count) {
       try overwrite(path, Array(whole.prefix(count)))
-      #expect(throws: ActCacheError.self, "\(count) of \(whole.count) bytes") { try readAll(path) }
+      #expect(throws: ActCacheError.self, "\(count) of \(whole.count) bytes") { try readAll(path, io: io) }
     }
     try overwrite(path, whole + [0])
-    #expect(throws: ActCacheError.self) { try readAll(path) }
+    #expect(throws: ActCacheError.self) { try readAll(path, io: io) }
   }
 
-  @Test func everyFlippedByteIsDetected() throws {
+  @Test(arguments: [("zstd:1", CacheIO.mmap), ("none", .pread)])
+  func everyFlippedByteIsDetected(codec: String, io: CacheIO) throws {
     let folder = try TemporaryFolder()
-    let path = try shard(folder.path)
+    let path = try shard(folder.path, codec: codec)
     let whole = try bytes(of: path)
     for i in offsets(whole.count) {
       var flipped = whole
       flipped[i] ^= 1 << UInt8(i % 8)
       try overwrite(path, flipped)
-      #expect(throws: ActCacheError.self, "byte \(i) of \(whole.count)") { try readAll(path) }
+      #expect(throws: ActCacheError.self, "byte \(i) of \(whole.count)") { try readAll(path, io: io) }
     }
+  }
+
+  @Test func valuesWithoutCompressionAreOneMatrixThatBeginsAPage() throws {
+    let folder = try TemporaryFolder()
+    let path = try shard(folder.path, type: "f32", codec: "none")
+    let whole = try bytes(of: path)
+    let small = SmallCache()
+    let values = (0..<6).flatMap { s in (0..<4).flatMap { p in (0..<5).map { small.value(s, p, $0, hook: 0) } } }
+    let expected = values.flatMap { value in (0..<4).map { UInt8(truncatingIfNeeded: value.bitPattern >> (8 * $0)) } }
+    let start = 4096
+    try #require(whole.count > start + expected.count)
+    #expect(Array(whole[start..<(start + expected.count)]) == expected)
+    #expect(Array(whole[(start - 8)..<start]) == [0x52, 0x2A, 0x4D, 0x18, 0xE0, 0x01, 0, 0])
+    for io in CacheIO.allCases { #expect(try readAll(path, io: io) == expected) }
+  }
+
+  @Test func onlyTheFramesThatAreReadAreTouched() throws {
+    let folder = try TemporaryFolder()
+    let path = try shard(folder.path)
+    var whole = try bytes(of: path)
+    whole[4096] ^= 1
+    try overwrite(path, whole)
+    let reader = try ShardReader(path: path, bytes: whole.count)
+    let decoder = try FrameDecoder()
+    #expect(throws: ActCacheError.self) { try reader.check(frame: 0, with: decoder) }
+    try reader.check(frame: 1, with: decoder)
   }
 
   @Test func swappedFramesAreDetected() throws {
@@ -96,8 +127,12 @@ struct ShardTests {
     let remedy = "remove it and run the same harvest command again to write it anew"
     func message(_ bytes: [UInt8], size: Int? = nil) throws -> String {
       try overwrite(path, bytes)
-      do { _ = try readAll(path, bytes: size) } catch { return "\(error)" }
-      return ""
+      let messages = CacheIO.allCases.map { io in
+        do { _ = try readAll(path, bytes: size, io: io) } catch { return "\(error)" }
+        return ""
+      }
+      #expect(messages[0] == messages[1])
+      return messages[0]
     }
     #expect(
       try message(Array(whole.dropLast()), size: whole.count)
@@ -112,7 +147,7 @@ struct ShardTests {
         == "\(path): header, index and seek table do not have the SHA-256 that the index states; \(remedy)")
     flipped = whole
     flipped[4096] ^= 1
-    #expect(try message(flipped) == "\(path): frame 0 does not state a content of 80 bytes; \(remedy)")
+    #expect(try message(flipped).hasPrefix("\(path): frame 0 (bytes 4096..<"))
     flipped = whole
     flipped[4110] ^= 1
     #expect(try message(flipped).hasPrefix("\(path): frame 0 (bytes 4096..<"))
@@ -120,11 +155,16 @@ struct ShardTests {
     #expect(throws: ActCacheError.damaged(file: path, what: "the file is gone", remedy: remedy)) { try readAll(path) }
   }
 
-  @Test(.enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/zstd")), arguments: ["bf16", "f16", "f32"])
+  @Test(
+    .enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/zstd")),
+    arguments: ["bf16", "f16", "f32", "fix:7", "none"])
   func theZstdToolTestsAndDecodesShards(type: String) throws {
     let folder = try TemporaryFolder()
-    let path = try shard(folder.path, type: type)
-    for (arguments, expected) in [(["-q", "-t", path], [UInt8]()), (["-q", "-dc", path], try readAll(path))] {
+    let isRaw = type == "none"
+    let path = try shard(folder.path, type: isRaw ? "f32" : type, codec: isRaw ? "none" : "zstd:1")
+    // It passes over values that are not compressed.
+    let content = isRaw ? [] : try readAll(path)
+    for (arguments, expected) in [(["-q", "-t", path], [UInt8]()), (["-q", "-dc", path], content)] {
       let process = Process()
       let output = Pipe()
       process.executableURL = URL(fileURLWithPath: "/usr/bin/zstd")

@@ -36,6 +36,15 @@ struct SmallCache {
     }
   }
 
+  /// The same with another codec.
+  func coded(_ codec: String) -> SmallCache {
+    var other = self
+    other.hooks = hooks.map {
+      StreamSpec(name: $0.name, width: $0.width, dtype: $0.dtype, codec: codec, steps: $0.steps)
+    }
+    return other
+  }
+
   /// The token at a place: 1 (BOS) first in every sequence.
   func token(_ sequence: Int, _ position: Int) -> UInt32 {
     position == 0 && bos != nil ? 1 : UInt32((sequence * 7 + position * 3) % (nVocabulary - 2) + 2)

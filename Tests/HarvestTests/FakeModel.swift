@@ -18,6 +18,8 @@ final class FakeModel: ActivationSource {
   var beforePass: (Int) throws -> Void = { _ in }
   /// A value that is not finite, in this pass.
   var badPass = -1
+  /// On all values.
+  var factor: Float = 1
 
   static let widths = ["wide": 40, "narrow": 24]
 
@@ -42,7 +44,8 @@ final class FakeModel: ActivationSource {
       var values = [Float](repeating: 0, count: tokens.count * width)
       for (row, token) in tokens.enumerated() {
         for c in 0..<width {
-          values[row * width + c] = FakeModel.value(token: token, position: row % context, channel: c, hook: hook)
+          values[row * width + c] =
+            factor * FakeModel.value(token: token, position: row % context, channel: c, hook: hook)
         }
       }
       if nPasses == badPass { values[3 * width + 2] = .nan }

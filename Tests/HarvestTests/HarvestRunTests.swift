@@ -426,6 +426,80 @@ struct HarvestRunTests {
     #expect(throws: HarvestError.self) { try test.run() }
   }
 
+  /// [sequence][position · channel] of a hook, for every sequence.
+  private func values(_ cache: CacheReader, _ hook: String) throws -> [[Float]] {
+    let (heldOut, training) = (try HeldOutReader(cache), try SequenceReader(cache, seed: 0))
+    let width = try cache.hook(hook).width
+    var all = [[Float]](repeating: [], count: cache.manifest.nSequences)
+    for i in 0..<(heldOut.count + training.count) {
+      var sequence = [Float](repeating: .nan, count: 16 * width)
+      var output = sequence.mutableSpan
+      if i < heldOut.count {
+        try heldOut.read(i, hook: hook, into: &output)
+        all[try heldOut.sequence(i).number] = sequence
+      } else {
+        try training.read(i - heldOut.count, hook: hook, into: &output)
+        all[try training.sequence(i - heldOut.count).number] = sequence
+      }
+    }
+    return all
+  }
+
+  @Test func fixedPointStaysWithinHalfAStepInEveryChannelAndForEveryWorker() throws {
+    var test = try Case()
+    test.configuration.dtype = "f32"
+    _ = try test.run()
+    let exact = try CacheReader(path: test.configuration.out)
+    test.configuration.dtype = "fix:6"
+    test.configuration.out = test.folder.path + "/fixed"
+    _ = try test.run()
+    let whole = try tree(test.configuration.out)
+    let fixed = try CacheReader(path: test.configuration.out)
+    for hook in test.configuration.hooks {
+      let steps = try #require(fixed.hook(hook).steps)
+      let statistics = try #require(exact.hook(hook).statistics)
+      for (step, variance) in zip(steps, statistics.channelVariance) {
+        #expect(abs(Double(step) * 64 / variance.squareRoot() - 1) < 0.2)
+      }
+      let (a, b) = (try values(exact, hook), try values(fixed, hook))
+      var largest: Float = 0
+      for (x, y) in zip(a.joined(), b.joined()).enumerated() {
+        let step = steps[x % steps.count]
+        largest = max(largest, abs(y.0 - y.1) / step)
+      }
+      #expect(largest <= 0.5001 && largest > 0.3)
+    }
+    // The steps are those that the first process has chosen.
+    test.configuration.out = test.folder.path + "/workers"
+    for worker in ["1/2", "0/2"] {
+      test.configuration.worker = worker
+      _ = try test.run()
+    }
+    #expect(try tree(test.configuration.out) == whole)
+    test.configuration.corpora = ["-"]
+    test.configuration.out = test.folder.path + "/standard-input"
+    let error = #expect(throws: HarvestError.self) { try test.run() }
+    #expect(error?.description.hasPrefix("--dtype fix:6: allowed are bf16, f16, f32 with --corpus - ") == true)
+  }
+
+  @Test(arguments: ["zstd:1", "none"]) func saturatedValuesAreCounted(codec: String) throws {
+    var test = try Case()
+    test.configuration.dtype = "f16"
+    test.configuration.codec = codec
+    let model = FakeModel()
+    model.factor = 5000
+    let error = #expect(throws: ActCacheError.self) { try test.run(model) }
+    #expect(error?.description.hasSuffix("harvest with --dtype bf16 or f32, or with --saturate") == true)
+    test.configuration.saturate = true
+    let again = FakeModel()
+    again.factor = 5000
+    _ = try test.run(again)
+    let cache = try CacheReader(path: test.configuration.out)
+    let all = try values(cache, "narrow").joined()
+    #expect(try cache.hook("narrow").nSaturated == all.count { abs($0) == 65_504 })
+    #expect(try cache.hook("narrow").nSaturated > 0 && all.allSatisfy { abs($0) <= 65_504 })
+  }
+
   @Test func progressReachesTheWhole() throws {
     let test = try Case()
     let all = Mutex<[HarvestProgress]>([])

@@ -9,84 +9,31 @@ enum BytePlanes {
   /// Values at a time.
   private static let lanes = 16
 
-  /// Rounds `values` to `type` (nearest, ties to even) and splits them. Returns values.count · type.byteCount bytes.
-  static func split(_ values: Span<Float>, as type: ElementType) -> [UInt8] {
-    let n = values.count
-    return unsafe [UInt8](unsafeUninitializedCapacity: n * type.byteCount) { buffer, count in
-      unsafe values.withUnsafeBufferPointer { source in
-        guard let from = unsafe UnsafeRawPointer(source.baseAddress), let to = buffer.baseAddress else { return }
-        switch type {
-        case .bf16: unsafe splitBF16(from, n, to)
-        case .f16: unsafe splitF16(from, n, to)
-        case .f32: unsafe splitF32(from, n, to)
-        }
-      }
-      count = n * type.byteCount
+  /// Rounds `n` values to `type` (nearest, ties to even) and writes their planes: n · type.byteCount bytes.
+  static func split(_ from: UnsafeRawPointer, _ n: Int, as type: ElementType, _ to: UnsafeMutablePointer<UInt8>) {
+    switch type {
+    case .bf16: unsafe splitBF16(from, n, to)
+    case .f16: unsafe splitF16(from, n, to)
+    case .f32: unsafe splitF32(from, n, to)
     }
   }
 
-  /// Index of the first finite value that `type` cannot hold (it would become infinite); nil if there is none.
-  static func firstOverflow(_ values: Span<Float>, as type: ElementType) -> Int? {
-    guard type != .f32 else { return nil }
-    for i in values.indices {
-      let value = values[i]
-      guard value.isFinite else { continue }
-      let isInfinite = type == .f16 ? f16Bits(value) & 0x7FFF == 0x7C00 : bf16Bits(value) & 0x7FFF == 0x7F80
-      if isInfinite { return i }
-    }
-    return nil
-  }
-
-  /// Joins and widens values `range` of a frame of `n` values into `output` from `offset` on.
-  static func join(
-    _ planes: RawSpan, of n: Int, as type: ElementType, _ range: Range<Int>, into output: inout MutableSpan<Float>,
-    at offset: Int
-  ) {
-    precondition(planes.byteCount == n * type.byteCount, "\(planes.byteCount) bytes are not \(n) values of \(type)")
-    precondition(range.lowerBound >= 0 && range.upperBound <= n, "values \(range) of a frame of \(n)")
-    precondition(
-      offset >= 0 && offset <= output.count - range.count, "\(range.count) values at \(offset) of \(output.count)")
-    guard !range.isEmpty else { return }
-    unsafe planes.withUnsafeBytes { source in
-      unsafe output.withUnsafeMutableBufferPointer { target in
-        guard let from = source.baseAddress, let to = target.baseAddress else { return }
-        unsafe join(from + range.lowerBound, n, type, range.count, to + offset)
-      }
-    }
-  }
-
-  /// Gathers rows of `width` values: row i of `output` is row `rows[i] % rowsPerFrame` of the frame in slot
-  /// `rows[i] / rowsPerFrame`. Slot s lies at byte `s · rowsPerFrame · width · byteCount` of `slots`; `rowsIn[s]` is
-  /// how many rows that frame really has (the last frame of a shard may have fewer).
-  static func gather(
-    _ rows: Span<UInt32>, from slots: Span<UInt8>, rowsPerFrame: Int, rowsIn: Span<Int32>, width: Int,
-    as type: ElementType, into output: inout MutableSpan<Float>, atRow first: Int
-  ) {
-    precondition(first >= 0 && (first + rows.count) * width <= output.count, "\(rows.count) rows at \(first)")
-    let slotByteCount = rowsPerFrame * width * type.byteCount
-    precondition(slots.count >= rowsIn.count * slotByteCount, "\(slots.count) bytes for \(rowsIn.count) slots")
-    unsafe slots.withUnsafeBufferPointer { source in
-      unsafe output.withUnsafeMutableBufferPointer { target in
-        guard let from = unsafe UnsafeRawPointer(source.baseAddress), let to = target.baseAddress else { return }
-        for i in rows.indices {
-          let (slot, row) = Int(rows[i]).quotientAndRemainder(dividingBy: rowsPerFrame)
-          let n = Int(rowsIn[slot])
-          precondition(row < n, "row \(row) of a frame of \(n)")
-          unsafe join(from + slot * slotByteCount + row * width, n * width, type, width, to + (first + i) * width)
-        }
-      }
-    }
-  }
-
-  /// `from` points at the first value's byte in plane 0; plane k follows `n` bytes later.
-  @inline(__always) private static func join(
-    _ from: UnsafeRawPointer, _ n: Int, _ type: ElementType, _ count: Int, _ to: UnsafeMutablePointer<Float>
+  /// Joins and widens `count` values. `from` points at the first one's byte in plane 0; plane k follows `n` bytes after
+  /// plane k − 1.
+  @inline(__always) static func join(
+    _ from: UnsafeRawPointer, _ n: Int, as type: ElementType, _ count: Int, _ to: UnsafeMutablePointer<Float>
   ) {
     switch type {
     case .bf16: unsafe joinBF16(from, from + n, count, to)
     case .f16: unsafe joinF16(from, from + n, count, to)
-    case .f32: unsafe joinF32(from, from + n, from + 2 * n, from + 3 * n, count, to)
+    case .f32: unsafe joinF32(from, from + n, from + 2 &* n, from + 3 &* n, count, to)
     }
+  }
+
+  /// One number whose bytes lie in two planes.
+  @inline(__always) private static func half(_ low: UnsafeRawPointer, _ high: UnsafeRawPointer, _ i: Int) -> UInt16 {
+    UInt16(unsafe low.load(fromByteOffset: i, as: UInt8.self))
+      | UInt16(unsafe high.load(fromByteOffset: i, as: UInt8.self)) << 8
   }
 
   // MARK: bf16
@@ -114,33 +61,19 @@ enum BytePlanes {
     }
   }
 
-  /// 16 two-byte numbers whose bytes lie in two planes, from `i` on.
-  @inline(__always) private static func halves(_ low: UnsafeRawPointer, _ high: UnsafeRawPointer, _ i: Int) -> SIMD16<
-    UInt32
-  > {
-    let lo = SIMD16<UInt32>(truncatingIfNeeded: unsafe low.loadUnaligned(fromByteOffset: i, as: SIMD16<UInt8>.self))
-    let hi = SIMD16<UInt32>(truncatingIfNeeded: unsafe high.loadUnaligned(fromByteOffset: i, as: SIMD16<UInt8>.self))
-    return lo | (hi &<< 8)
-  }
-
-  /// One of them.
-  @inline(__always) private static func half(_ low: UnsafeRawPointer, _ high: UnsafeRawPointer, _ i: Int) -> UInt16 {
-    UInt16(unsafe low.load(fromByteOffset: i, as: UInt8.self))
-      | UInt16(unsafe high.load(fromByteOffset: i, as: UInt8.self)) << 8
-  }
-
   private static func joinBF16(
     _ low: UnsafeRawPointer, _ high: UnsafeRawPointer, _ count: Int, _ to: UnsafeMutablePointer<Float>
   ) {
     let output = UnsafeMutableRawPointer(to)
     var i = 0
-    while i + lanes <= count {
-      unsafe output.storeBytes(of: halves(low, high, i) &<< 16, toByteOffset: 4 * i, as: SIMD16<UInt32>.self)
-      i += lanes
+    while i &+ lanes <= count {
+      let half = unsafe interleave(sixteenBytes(low, i), sixteenBytes(high, i))
+      unsafe output.storeBytes(of: interleave(SIMD16(), half), toByteOffset: 4 &* i, as: SIMD16<UInt32>.self)
+      i &+= lanes
     }
     while i < count {
       unsafe to[i] = floatFromBF16(half(low, high, i))
-      i += 1
+      i &+= 1
     }
   }
 
@@ -158,22 +91,35 @@ enum BytePlanes {
     _ low: UnsafeRawPointer, _ high: UnsafeRawPointer, _ count: Int, _ to: UnsafeMutablePointer<Float>
   ) {
     let output = UnsafeMutableRawPointer(to)
+    var special = SIMD16<UInt16>()
     var i = 0
-    while i + lanes <= count {
-      let half = unsafe halves(low, high, i)
-      let magnitude = (half & 0x7FFF) &<< 13
-      // 2^112 moves the half's exponent bias (15) to that of an f32 (127); exact, subnormals included.
-      let scaled = unsafe unsafeBitCast(magnitude, to: SIMD16<Float>.self) * 0x1p112
-      // All ones for infinities and NaN, whose exponent becomes that of an f32.
-      let isSpecial = 0 &- ((0x0F7F_FFFF &- magnitude) &>> 31)
-      let bits = unsafe unsafeBitCast(scaled, to: SIMD16<UInt32>.self) | (isSpecial & 0x7F80_0000)
-      unsafe output.storeBytes(of: bits | ((half & 0x8000) &<< 16), toByteOffset: 4 * i, as: SIMD16<UInt32>.self)
-      i += lanes
+    while i &+ lanes <= count {
+      let half = unsafe interleave(sixteenBytes(low, i), sixteenBytes(high, i))
+      unsafe output.storeBytes(of: widened(half, &special), toByteOffset: 4 &* i, as: SIMD16<Float>.self)
+      i &+= lanes
     }
+    // Infinities and NaN, which our writers never store, are widened one by one.
+    if hasSpecial(special) { i = 0 }
     while i < count {
       unsafe to[i] = floatFromF16(half(low, high, i))
-      i += 1
+      i &+= 1
     }
+  }
+
+  /// 16 finite halves as f32. Sets bit 15 of a lane of `special` if that half is not finite (and its f32 wrong).
+  ///
+  /// Sign and magnitude go to their places in an f32, whose exponent is then too small by 112 (bias 127, not 15);
+  /// 2^112 mends that, exactly, subnormals included.
+  @inline(__always) static func widened(_ half: SIMD16<UInt16>, _ special: inout SIMD16<UInt16>) -> SIMD16<Float> {
+    special |= (half & 0x7FFF) &+ 0x0400
+    let upper = unsafe unsafeBitCast(interleave(SIMD16(), half), to: SIMD16<Int32>.self)
+    let placed = unsafe unsafeBitCast(upper &>> 3, to: SIMD16<UInt32>.self) & 0x8FFF_E000
+    return unsafe unsafeBitCast(placed, to: SIMD16<Float>.self) * 0x1p112
+  }
+
+  /// Whether `widened` has met a half that is not finite.
+  @inline(__always) static func hasSpecial(_ special: SIMD16<UInt16>) -> Bool {
+    anyBits(interleave(SIMD16(), special)) & 0x8000_0000 != 0
   }
 
   // MARK: f32
@@ -202,14 +148,11 @@ enum BytePlanes {
   ) {
     let output = UnsafeMutableRawPointer(to)
     var i = 0
-    while i + lanes <= count {
-      let b0 = SIMD16<UInt32>(truncatingIfNeeded: unsafe p0.loadUnaligned(fromByteOffset: i, as: SIMD16<UInt8>.self))
-      let b1 = SIMD16<UInt32>(truncatingIfNeeded: unsafe p1.loadUnaligned(fromByteOffset: i, as: SIMD16<UInt8>.self))
-      let b2 = SIMD16<UInt32>(truncatingIfNeeded: unsafe p2.loadUnaligned(fromByteOffset: i, as: SIMD16<UInt8>.self))
-      let b3 = SIMD16<UInt32>(truncatingIfNeeded: unsafe p3.loadUnaligned(fromByteOffset: i, as: SIMD16<UInt8>.self))
-      let bits = b0 | (b1 &<< 8) | (b2 &<< 16) | (b3 &<< 24)
-      unsafe output.storeBytes(of: bits, toByteOffset: 4 * i, as: SIMD16<UInt32>.self)
-      i += lanes
+    while i &+ lanes <= count {
+      let bits = unsafe interleave(
+        interleave(sixteenBytes(p0, i), sixteenBytes(p1, i)), interleave(sixteenBytes(p2, i), sixteenBytes(p3, i)))
+      unsafe output.storeBytes(of: bits, toByteOffset: 4 &* i, as: SIMD16<UInt32>.self)
+      i &+= lanes
     }
     while i < count {
       var bits = UInt32(unsafe p0.load(fromByteOffset: i, as: UInt8.self))
@@ -217,7 +160,7 @@ enum BytePlanes {
       bits |= UInt32(unsafe p2.load(fromByteOffset: i, as: UInt8.self)) << 16
       bits |= UInt32(unsafe p3.load(fromByteOffset: i, as: UInt8.self)) << 24
       unsafe to[i] = Float(bitPattern: bits)
-      i += 1
+      i &+= 1
     }
   }
 }

@@ -32,3 +32,13 @@ extension Array where Element == UInt8 {
     try body(unsafe span.bytes)
   }
 }
+
+extension MutableRawSpan {
+  /// Overwrites all bytes with those of `source`, which must be as many.
+  mutating func copy(from source: RawSpan) {
+    precondition(byteCount == source.byteCount, "\(source.byteCount) bytes into \(byteCount)")
+    unsafe withUnsafeMutableBytes { target in
+      unsafe source.withUnsafeBytes { unsafe target.copyMemory(from: $0) }
+    }
+  }
+}

@@ -88,14 +88,12 @@ private func check(_ call: String, _ code: Int) throws(ZstdError) -> Int {
 
   deinit { unsafe ZSTD_freeDCtx(context) }
 
-  /// Decodes exactly one whole frame into exactly bytes `offset..<offset + count` of `output` (one shot, so that the
-  /// frame's own checksum is checked).
-  func decode(_ frame: RawSpan, into output: inout [UInt8], at offset: Int, count: Int) throws(ZstdError) {
-    precondition(offset >= 0 && count >= 0 && offset <= output.count - count, "\(count) bytes at \(offset)")
+  /// Decodes exactly one whole frame into exactly `output` (one shot, so that the frame's own checksum is checked).
+  func decode(_ frame: RawSpan, into output: inout MutableRawSpan) throws(ZstdError) {
+    let count = output.byteCount
     let written = unsafe output.withUnsafeMutableBytes { target in
       unsafe frame.withUnsafeBytes { source in
-        unsafe ZSTD_decompressDCtx(
-          context, target.baseAddress.map { unsafe $0 + offset }, count, source.baseAddress, source.count)
+        unsafe ZSTD_decompressDCtx(context, target.baseAddress, count, source.baseAddress, source.count)
       }
     }
     guard try check("ZSTD_decompressDCtx", written) == count else {

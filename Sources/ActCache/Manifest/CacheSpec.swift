@@ -30,9 +30,12 @@ public struct CacheSpec: Codable, Equatable, Sendable {
     self.heldOut = heldOut
     tokenType = nVocabulary <= 65_536 ? "u16" : "u32"
     let context = max(1, identity.tokens.context)
-    let sequenceBytes = streams.compactMap { stream in stream.type.map { context * stream.width * $0.byteCount } }
+    sequencesPerFrame = FrameSize.sequencesPerFrame(
+      of: streams.compactMap { stream in
+        guard let type = stream.type, let codec = ShardCodec(stream.codec) else { return nil }
+        return (context * stream.width * type.byteCount, codec)
+      }, minBytes: minFrameBytes)
     let perFrame = { (bytes: Int) in (minFrameBytes + bytes - 1) / max(1, bytes) }
-    sequencesPerFrame = perFrame(max(1, sequenceBytes.min() ?? 1))
     tokenSequencesPerFrame = perFrame(context * (nVocabulary <= 65_536 ? 2 : 4))
     // Whole frames in every shard, so that frames keep their size however the shards are cut.
     let wanted = max(1, tokensPerShard / context)

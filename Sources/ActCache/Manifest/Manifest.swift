@@ -19,6 +19,8 @@ public struct Manifest: Codable, Equatable, Sendable {
     public let nSequences: Int
     /// Bytes on disk.
     public let bytes: Int
+    /// Values that f16 cannot hold and that were brought to ±65,504.
+    public let nSaturated: Int
     /// Of activations.
     public let statistics: HookStatistics?
 
@@ -108,11 +110,12 @@ public struct Manifest: Codable, Equatable, Sendable {
       guard let stream = list.first?.stream else { continue }
       var statistics: StreamStatistics?
       var end = 0
-      var bytes = 0
+      var (bytes, nSaturated) = (0, 0)
       for (i, tokens) in ranges.enumerated() {
         guard let receipt = contents.receipt(of: name, matching: tokens) else { break }
         files[i].append(receipt.file)
         bytes += receipt.file.bytes
+        nSaturated += receipt.nSaturated
         end = receipt.end
         if let part = receipt.statistics {
           if statistics == nil { statistics = part } else { statistics?.merge(part) }
@@ -121,7 +124,8 @@ public struct Manifest: Codable, Equatable, Sendable {
       guard end > 0 else { continue }
       let entry = Stream(
         width: stream.width, dtype: stream.dtype, codec: stream.codec, steps: stream.steps,
-        streamKey: stream.key(baseKey: key), nSequences: end, bytes: bytes, statistics: statistics?.summary())
+        streamKey: stream.key(baseKey: key), nSequences: end, bytes: bytes, nSaturated: nSaturated,
+        statistics: statistics?.summary())
       if let hook = stream.hookName {
         hooks[hook] = entry
       } else if let policy = stream.policyName {

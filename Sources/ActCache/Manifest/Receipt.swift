@@ -21,6 +21,8 @@ public struct Receipt: Codable, Equatable, Sendable {
   public let chainAfter: String
   /// Positions that are text, not padding.
   public let nTextTokens: Int
+  /// Values that f16 cannot hold and that were brought to ±65,504.
+  public let nSaturated: Int
   /// Of streams of activations.
   public let statistics: StreamStatistics?
 
@@ -61,7 +63,7 @@ public struct Receipt: Codable, Equatable, Sendable {
       relativePath == Receipt.relativePath(receipt.range, of: stream),
       receipt.file.path == filePath(receipt.range, of: stream),
       (0...ShardLimits.maxShardBytes).contains(receipt.file.bytes),
-      (0...ShardLimits.maxCount).contains(receipt.nTextTokens)
+      [receipt.nTextTokens, receipt.nSaturated].allSatisfy({ (0...ShardLimits.maxCount).contains($0) })
     else { throw damaged("it is the receipt of \(stream) \(receipt.first)..<\(receipt.end)") }
     if stream == StreamSpec.tokens {
       guard receipt.stream == receipt.spec.tokenStream else {

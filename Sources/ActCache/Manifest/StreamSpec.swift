@@ -65,10 +65,25 @@ public struct StreamSpec: Codable, Equatable, Sendable {
 
   /// SHA-256 of the steps as little-endian f32, hex; nil without steps.
   var stepsDigest: String? {
-    guard let steps else { return nil }
-    var bytes: [UInt8] = []
-    for step in steps { bytes.append(u32: step.bitPattern) }
-    return CanonicalJSON.hexDigest(of: bytes)
+    steps.map(FixedPoint.digest)
+  }
+
+  /// How its values lie in a frame. Throws `ActCacheError.unsupported` for tokens and targets.
+  var coding: ValueCoding {
+    get throws(ActCacheError) {
+      guard let type else { throw .unsupported("dtype \(dtype): this version stores \(StorageType.allowed)") }
+      return try ValueCoding(type: type, width: width, steps: steps, codec: shardCodec)
+    }
+  }
+
+  /// Throws `ActCacheError.unsupported` for another codec.
+  var shardCodec: ShardCodec {
+    get throws(ActCacheError) {
+      guard let codec = ShardCodec(codec) else {
+        throw .unsupported("codec \(codec): this version stores \(ShardCodec.allowed)")
+      }
+      return codec
+    }
   }
 
   /// Throws `ActCacheError.unsupported` or `.limit` for a stream that this version cannot hold.
@@ -76,9 +91,7 @@ public struct StreamSpec: Codable, Equatable, Sendable {
     guard let folder = name.split(separator: "/", maxSplits: 1).last, !folder.isEmpty, !folder.contains("/"),
       !folder.hasPrefix("."), name == StreamSpec.tokens || hookName != nil || policyName != nil
     else { throw .unsupported("hook name \"\(hookName ?? name)\" cannot name a folder") }
-    guard ShardCodec(codec) != nil else {
-      throw .unsupported("codec \(codec): this version stores \(ShardCodec.allowed)")
-    }
+    _ = try shardCodec
     let label = hookName ?? name
     let maxWidth = policyName == nil || dtype != StreamSpec.targets ? ShardLimits.maxWidth : ShardLimits.maxVocabulary
     guard (1...maxWidth).contains(width) else {
@@ -89,18 +102,7 @@ public struct StreamSpec: Codable, Equatable, Sendable {
       return
     }
     if policyName != nil, dtype == StreamSpec.targets { return }
-    switch type {
-    case .none: throw .unsupported("dtype \(dtype): this version stores \(StorageType.allowed)")
-    case .float: break
-    case .fixed:
-      guard codec != "none" else {
-        throw .unsupported(
-          "dtype \(dtype) with codec none: fixed point is stored compressed; choose another of the two")
-      }
-      guard let steps, steps.count == width, steps.allSatisfy({ $0.isFinite && $0 > 0 }) else {
-        throw .unsupported("\(label): dtype \(dtype) needs \(width) steps, finite and above 0")
-      }
-    }
+    _ = try coding
   }
 
   /// What differs from `other`, which has the same name: `codec: zstd:1, not none`.

@@ -7,6 +7,7 @@ import Synchronization
 public final class CacheReader: Sendable {
   public let path: String
   public let manifest: Manifest
+  let io: CacheIO
   private let open = Mutex<[String: ShardReader]>([:])
   /// Number of the first frame of each shard, and of all frames. Every shard begins a frame.
   private let frameStarts: [Int]
@@ -17,10 +18,14 @@ public final class CacheReader: Sendable {
   ///   - generation: an earlier generation of a cache that has grown; by default the newest.
   ///   - allowIncomplete: open what there is of a cache that is still being harvested; its held-out part is not the
   ///     final one.
+  ///   - io: how to read the shards.
   /// - Throws: `ActCacheError`: `.missing` if there is no cache, `.incomplete` if part of it is missing, `.damaged`
   ///   naming the file and the remedy.
-  public init(path: String, generation: Int? = nil, allowIncomplete: Bool = false) throws {
+  public init(
+    path: String, generation: Int? = nil, allowIncomplete: Bool = false, io: CacheIO = .mmap
+  ) throws {
     self.path = path
+    self.io = io
     manifest = try CacheReader.manifest(path: path, generation: generation)
     guard manifest.generation > 0 || allowIncomplete else {
       throw ActCacheError.incomplete(
@@ -78,6 +83,12 @@ public final class CacheReader: Sendable {
         + "rest, or use an earlier generation")
   }
 
+  /// How the activations at a hook are stored. Throws as `hook` does.
+  func coding(ofHook name: String) throws -> ValueCoding {
+    _ = try hook(name)
+    return try spec(of: StreamSpec.hooksPrefix + name).coding
+  }
+
   /// Shard `index` of `stream` ("tokens", "hooks/<name>", "logits/<policy>").
   func shard(_ index: Int, of stream: String) throws -> ShardReader {
     let shard = manifest.shards[index]
@@ -86,12 +97,13 @@ public final class CacheReader: Sendable {
     guard let record = shard.files.first(where: { $0.path == relativePath }) else {
       throw ActCacheError.missing("\(path): the manifest names no file \(relativePath)")
     }
-    let reader = try ShardReader(path: path + "/" + relativePath, bytes: record.bytes)
+    let reader = try ShardReader(path: path + "/" + relativePath, bytes: record.bytes, io: io)
     let spec = try spec(of: stream)
     let key = spec.key(baseKey: manifest.baseKey)
     let header = reader.header
     guard header.stream == stream, header.streamKey == key, header.first == shard.first, header.end == shard.end,
       header.context == manifest.context, header.width == spec.width, header.dtype == spec.dtype,
+      header.steps == spec.stepsDigest, header.codec == spec.codec,
       header.sequencesPerFrame == manifest.spec.sequencesPerFrame(of: spec),
       header.hasLengths == (stream == StreamSpec.tokens && manifest.spec.hasLengths)
     else {

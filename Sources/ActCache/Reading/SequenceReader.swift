@@ -5,40 +5,45 @@ import Memory
 final class SequenceSource {
   private let cache: CacheReader
   private let tokens: TokenStream
-  private let decoder: ZstdDecoder
+  private let decoder: FrameDecoder
   /// The last decoded frame of each hook.
-  private var loaded: [String: (frame: Int, planes: [UInt8])] = [:]
+  private var loaded: [String: Loaded] = [:]
+
+  private struct Loaded {
+    let coding: ValueCoding
+    var frame = -1
+    var content = FrameBuffer(count: 0)
+  }
 
   init(_ cache: CacheReader) throws {
     self.cache = cache
     tokens = try TokenStream(cache)
-    decoder = try ZstdDecoder()
+    decoder = try FrameDecoder()
   }
 
   func tokens(of sequence: Int) throws -> (tokens: [UInt32], length: Int) { try tokens.sequence(sequence) }
 
   func read(_ sequence: Int, hook name: String, into output: inout MutableSpan<Float>) throws {
-    let hook = try cache.hook(name)
+    var hook = try loaded.removeValue(forKey: name) ?? Loaded(coding: cache.coding(ofHook: name))
     let context = cache.manifest.context
-    guard let type = ElementType(rawValue: hook.dtype) else { throw ActCacheError.unsupported("dtype \(hook.dtype)") }
-    precondition(
-      output.count == context * hook.width, "\(output.count) values for a sequence of \(context) × \(hook.width)")
+    let width = hook.coding.width
+    precondition(output.count == context * width, "\(output.count) values for a sequence of \(context) × \(width)")
     let frame = cache.frame(ofSequence: sequence)
     let sequences = cache.sequences(ofFrame: frame)
-    let row = sequence - sequences.lowerBound
-    let nValues = sequences.count * context * hook.width
-    var planes = loaded.removeValue(forKey: name) ?? (frame: -1, planes: [])
-    if planes.frame != frame {
+    let inFrame = sequence - sequences.lowerBound
+    let nRows = sequences.count * context
+    let count = nRows * hook.coding.rowByteCount
+    if hook.frame != frame {
       let place = cache.place(ofFrame: frame)
-      planes.planes = [UInt8](repeating: 0, count: nValues * type.byteCount)
-      try cache.shard(place.shard, of: "hooks/" + name).decode(frame: place.frame, with: decoder, into: &planes.planes)
-      planes.frame = frame
+      let shard = try cache.shard(place.shard, of: "hooks/" + name)
+      if hook.content.count < count { hook.content = FrameBuffer(count: count) }
+      try hook.content.withMutableBytes(0..<count) { try shard.decode(frame: place.frame, with: decoder, into: &$0) }
+      hook.frame = frame
     }
-    let start = row * context * hook.width
-    planes.planes.withRawSpan {
-      BytePlanes.join($0, of: nValues, as: type, start..<(start + context * hook.width), into: &output, at: 0)
+    hook.content.withBytes(0..<count) {
+      hook.coding.decode($0, of: nRows, rows: (inFrame * context)..<((inFrame + 1) * context), into: &output)
     }
-    loaded[name] = planes
+    loaded[name] = hook
   }
 }
 

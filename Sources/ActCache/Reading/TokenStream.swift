@@ -5,13 +5,13 @@ import Memory
 /// It gives any sequence, held-out ones too: training goes through the readers that leave them out.
 package final class TokenStream {
   private let cache: CacheReader
-  private let decoder: ZstdDecoder
-  private var content: [UInt8] = []
+  private let decoder: FrameDecoder
+  private var content = FrameBuffer(count: 0)
   private var loaded: (shard: Int, frame: Int)?
 
   package init(_ cache: CacheReader) throws {
     self.cache = cache
-    decoder = try ZstdDecoder()
+    decoder = try FrameDecoder()
   }
 
   /// Token ids of one sequence, `context` of them, and how many are text.
@@ -21,15 +21,15 @@ package final class TokenStream {
     let (shard, inShard) = cache.place(ofSequence: index)
     let (frame, row) = inShard.quotientAndRemainder(dividingBy: spec.tokenSequencesPerFrame)
     let reader = try cache.shard(shard, of: "tokens")
+    let count = reader.contentBytes(ofFrame: frame)
     if loaded?.shard != shard || loaded?.frame != frame {
-      let count = reader.header.contentBytes(ofFrame: frame)
-      if content.count < count { content = [UInt8](repeating: 0, count: count) }
+      if content.count < count { content = FrameBuffer(count: count) }
       loaded = nil
-      try reader.decode(frame: frame, with: decoder, into: &content)
+      try content.withMutableBytes(0..<count) { try reader.decode(frame: frame, with: decoder, into: &$0) }
       loaded = (shard, frame)
     }
     let n = reader.header.sequences(inFrame: frame)
-    return content.withRawSpan { bytes in
+    return content.withBytes(0..<count) { bytes in
       let wide = reader.header.bytesPerValue == 4
       let tokens = (0..<context).map { position -> UInt32 in
         let i = row * context + position

@@ -44,10 +44,8 @@ public final class TrainingReader {
     }
     let rowsPerFrame = cache.manifest.spec.sequencesPerFrame * cache.manifest.context
     let streams = try hooks.map { name in
-      let hook = try cache.hook(name)
-      guard let type = ElementType(rawValue: hook.dtype) else { throw ActCacheError.unsupported("dtype \(hook.dtype)") }
-      return WindowLoader.Stream(
-        name: name, width: hook.width, type: type, frameBytes: rowsPerFrame * hook.width * type.byteCount)
+      let coding = try cache.coding(ofHook: name)
+      return WindowLoader.Stream(name: name, coding: coding, frameBytes: rowsPerFrame * coding.rowByteCount)
     }
     // Rows of a window are numbered with 32 bits.
     let frames = min(
@@ -56,7 +54,7 @@ public final class TrainingReader {
     order = try TokenOrder(
       tokens: EligibleTokens(cache, filter: filter), batchSize: batchSize, seed: seed, windowFrames: frames)
     loader = WindowLoader(cache: cache, order: order, streams: streams)
-    widths = streams.map(\.width)
+    widths = streams.map(\.coding.width)
     self.cache = cache
     self.lookAhead = lookAhead
   }
@@ -80,17 +78,20 @@ public final class TrainingReader {
   /// The same for the hook at place `hook` of those the reader was made with.
   public func read(batch index: Int, hook: Int, into output: inout MutableSpan<Float>) throws {
     let stream = loader.streams[hook]
+    let width = stream.coding.width
     precondition(
-      output.count == batchSize * stream.width, "\(output.count) values for a batch of \(batchSize) × \(stream.width)")
+      output.count == batchSize * width, "\(output.count) values for a batch of \(batchSize) × \(width)")
     var row = 0
     for piece in pieces(ofBatch: index) {
       try makeCurrent(piece)
       guard let window = current else { return }
       let slots = window.slots[hook]
       let rows = window.rows.span
-      BytePlanes.gather(
-        rows.extracting(piece.range), from: slots.span, rowsPerFrame: loader.rowsPerFrame,
-        rowsIn: window.rowsIn.span, width: stream.width, as: stream.type, into: &output, atRow: row)
+      slots.withBytes(0..<slots.count) { bytes in
+        stream.coding.gather(
+          rows.extracting(piece.range), from: bytes, rowsPerFrame: loader.rowsPerFrame, rowsIn: window.rowsIn.span,
+          into: &output, atRow: row)
+      }
       row += piece.range.count
     }
   }

@@ -12,15 +12,14 @@ struct Window: Sendable {
   /// Each token as slot · rowsPerFrame + row.
   let rows: [UInt32]
   /// For each hook.
-  fileprivate(set) var slots: [[UInt8]]
+  fileprivate(set) var slots: [FrameBuffer]
 }
 
 /// Decodes windows, on whatever thread asks.
 final class WindowLoader: Sendable {
   struct Stream: Sendable {
     let name: String
-    let width: Int
-    let type: ElementType
+    let coding: ValueCoding
     /// Bytes of a whole frame.
     let frameBytes: Int
   }
@@ -31,7 +30,7 @@ final class WindowLoader: Sendable {
   private let cache: CacheReader
   private let epochs = Mutex<TokenOrder.Epoch?>(nil)
   /// Buffers of windows that are done.
-  private let idle = Mutex<[[[UInt8]]]>([])
+  private let idle = Mutex<[[FrameBuffer]]>([])
 
   init(cache: CacheReader, order: TokenOrder, streams: [Stream]) {
     self.cache = cache
@@ -48,7 +47,7 @@ final class WindowLoader: Sendable {
     return epoch
   }
 
-  func recycle(_ slots: [[UInt8]]) {
+  func recycle(_ slots: [FrameBuffer]) {
     idle.withLock { if $0.count < 2 { $0.append(slots) } }
   }
 
@@ -65,15 +64,17 @@ final class WindowLoader: Sendable {
   /// Decodes a window.
   func load(_ window: Int, of epoch: Int) throws -> Window {
     var result = plan(window, of: epoch)
-    var slots = idle.withLock { $0.popLast() } ?? streams.map { _ in [] }
-    let decoder = try ZstdDecoder()
+    let slots =
+      idle.withLock { $0.popLast() } ?? streams.map { FrameBuffer(count: order.windowFrames * $0.frameBytes) }
+    let decoder = try FrameDecoder()
     for (i, stream) in streams.enumerated() {
-      let needed = order.windowFrames * stream.frameBytes
-      if slots[i].count < needed { slots[i] = [UInt8](repeating: 0, count: needed) }
       for (slot, frame) in result.frames.enumerated() {
         let place = cache.place(ofFrame: frame)
-        try cache.shard(place.shard, of: "hooks/" + stream.name)
-          .decode(frame: place.frame, with: decoder, into: &slots[i], at: slot * stream.frameBytes)
+        let shard = try cache.shard(place.shard, of: "hooks/" + stream.name)
+        let start = slot * stream.frameBytes
+        try slots[i].withMutableBytes(start..<(start + shard.contentBytes(ofFrame: place.frame))) { output in
+          try shard.decode(frame: place.frame, with: decoder, into: &output)
+        }
       }
     }
     result.slots = slots

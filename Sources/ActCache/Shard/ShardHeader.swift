@@ -6,6 +6,8 @@ package enum ShardLimits {
   package static let maxFrameBytes = 64 << 20
   package static let maxFrames = 1 << 20
   package static let maxShardBytes = 8 << 30
+  /// Values of a shard with codec none: they are one skippable frame, whose size has 32 bits.
+  package static let maxRawBytes = 0xFFFF_FFFF - 8
   package static let maxSequences = 1 << 40
   package static let maxWidth = 65_536
   package static let maxContext = 1 << 20
@@ -17,14 +19,10 @@ package enum ShardLimits {
   package static let maxCount = 1 << 42
 }
 
-/// The first frame of a shard: what the data frames are. JSON, padded with spaces to a multiple of 4096 bytes
-/// (frame head included).
+/// The first frame of a shard: what the data frames are. JSON, padded with spaces.
 struct ShardHeader: Codable, Equatable, Sendable {
   static let format = "actcache.shard"
   static let version = 2
-
-  /// What one element of the stream is.
-  enum Kind: Equatable { case tokens(byteCount: Int), activations(ElementType) }
 
   var format = ShardHeader.format
   var version = ShardHeader.version
@@ -41,16 +39,18 @@ struct ShardHeader: Codable, Equatable, Sendable {
   let context: Int
   /// Values per position (1 for tokens).
   let width: Int
-  /// "bf16", "f16", "f32"; "u16" or "u32" for tokens.
+  /// A `StorageType`; "u16" or "u32" for tokens.
   let dtype: String
-  /// ["byteplanes"] for activations, [] for tokens.
+  /// ["byteplanes"] for compressed activations, otherwise [].
   let transforms: [String]
-  /// "zstd:<level>".
+  /// A `ShardCodec`.
   let codec: String
   /// Whole sequences per data frame; the last frame may have fewer.
   let sequencesPerFrame: Int
   /// True if the values of a frame are followed by one u32 per sequence: how many of its positions are text.
   let hasLengths: Bool
+  /// Of fixed point: `FixedPoint.digest` of the steps; absent otherwise.
+  var steps: String? = nil
 
   var nSequences: Int { end - first }
   var nFrames: Int { (nSequences + sequencesPerFrame - 1) / sequencesPerFrame }
@@ -59,14 +59,19 @@ struct ShardHeader: Codable, Equatable, Sendable {
 
   var bytesPerValue: Int {
     switch dtype {
-    case "f32", "u32": 4
-    default: 2
+    case "u32": 4
+    case "u16": 2
+    default: StorageType(dtype)?.byteCount ?? 4
     }
   }
 
-  func contentBytes(ofFrame frame: Int) -> Int {
-    sequences(inFrame: frame) * (context * width * bytesPerValue + (hasLengths ? 4 : 0))
-  }
+  /// Bytes of one sequence in a frame's content.
+  var sequenceBytes: Int { context * width * bytesPerValue + (hasLengths ? 4 : 0) }
+
+  func contentBytes(ofFrame frame: Int) -> Int { sequences(inFrame: frame) * sequenceBytes }
+
+  /// Whether the values lie in one frame as they are, without zstd.
+  var isRaw: Bool { ShardCodec(codec) == ShardCodec.none }
 
   /// Throws what breaks a limit or makes no sense, as a sentence.
   func validate() throws(ShardFault) {
@@ -75,15 +80,21 @@ struct ShardHeader: Codable, Equatable, Sendable {
       throw ShardFault("the format version is \(version), this program reads \(ShardHeader.version)")
     }
     let isTokens = stream == "tokens"
-    let allowed = isTokens ? ["u16", "u32"] : ElementType.allCases.map(\.rawValue)
-    guard allowed.contains(dtype) else {
-      throw ShardFault("the element type is \"\(dtype)\", this program reads \(allowed.joined(separator: ", "))")
+    let type = StorageType(dtype)
+    guard isTokens ? ["u16", "u32"].contains(dtype) : type != nil else {
+      throw ShardFault(
+        "the element type is \"\(dtype)\", this program reads \(isTokens ? "u16, u32" : StorageType.allowed)")
     }
-    guard transforms == (isTokens ? [] : ["byteplanes"]) else {
+    guard let codec = ShardCodec(codec) else {
+      throw ShardFault("the codec is \"\(codec)\", this program reads \(ShardCodec.allowed)")
+    }
+    guard transforms == (isTokens || codec == .none ? [] : ["byteplanes"]) else {
       throw ShardFault("the transforms are \(transforms), which this program does not know")
     }
-    guard codec.hasPrefix("zstd:") else {
-      throw ShardFault("the codec is \"\(codec)\", this program reads zstd:<level>")
+    var hasSteps = false
+    if case .fixed = type { hasSteps = true }
+    guard hasSteps == (steps != nil), !(hasSteps || isTokens) || codec != .none else {
+      throw ShardFault("element type \(dtype), codec \(self.codec) and steps \(steps ?? "none") do not go together")
     }
     guard first >= 0, end > first, end <= ShardLimits.maxSequences else {
       throw ShardFault("the sequences \(first)..<\(end) are no range of a cache")
@@ -91,15 +102,22 @@ struct ShardHeader: Codable, Equatable, Sendable {
     guard (1...ShardLimits.maxContext).contains(context), (1...ShardLimits.maxWidth).contains(width),
       !isTokens || width == 1, !hasLengths || isTokens
     else { throw ShardFault("context \(context) and width \(width) are outside the limits of the format") }
-    guard sequencesPerFrame >= 1, sequencesPerFrame <= ShardLimits.maxFrameBytes,
-      contentBytes(ofFrame: 0) <= ShardLimits.maxFrameBytes, nFrames <= ShardLimits.maxFrames
+    guard sequencesPerFrame >= 1, sequencesPerFrame <= ShardLimits.maxFrameBytes / sequenceBytes,
+      nFrames <= ShardLimits.maxFrames
     else { throw ShardFault("frames of \(sequencesPerFrame) sequences are outside the limits of the format") }
+    guard codec != .none || nSequences <= ShardLimits.maxRawBytes / sequenceBytes else {
+      throw ShardFault(
+        "\(nSequences) sequences of \(sequenceBytes) bytes exceed the 4 GiB of a shard without compression")
+    }
   }
 
-  /// The skippable frame: magic, size, JSON, spaces.
+  /// The skippable frame: magic, size, JSON, spaces. What follows begins a page: the first data frame, or, with codec
+  /// none, the values, which have 8 bytes of head before them.
   func frame() throws -> [UInt8] {
     let json = try CanonicalJSON.encode(self)
-    let total = (8 + json.count + 1 + 4095) / 4096 * 4096
+    let head = isRaw ? ShardFormat.frameHeadBytes : 0
+    let page = FrameSize.page
+    let total = (8 + json.count + 1 + head + page - 1) / page * page - head
     guard total <= ShardLimits.maxHeaderBytes else {
       throw ActCacheError.limit("the header of a shard of \(stream) takes \(total) bytes, 64 KiB is the most")
     }
@@ -125,6 +143,10 @@ enum ShardFormat {
   static let headerMagic: UInt32 = 0x184D_2A50
   /// Skippable frame 1: the index.
   static let indexMagic: UInt32 = 0x184D_2A51
+  /// Skippable frame 2: the values of a shard with codec none.
+  static let rawMagic: UInt32 = 0x184D_2A52
+  /// Magic and size of a skippable frame.
+  static let frameHeadBytes = 8
   /// Skippable frame 14: the seek table of the zstd seekable format.
   static let seekTableMagic: UInt32 = 0x184D_2A5E
   /// The last four bytes of a file in that format.

@@ -22,6 +22,8 @@ public struct FileRecord: Codable, Equatable, Sendable {
 ///
 ///     [header, skippable, 4096·k bytes] [data frame 0] … [data frame n−1] [index, skippable] [seek table, skippable]
 ///
+/// With codec none the data frames lie one after the other in one skippable frame, whose content begins a page.
+///
 /// Nothing is under its name until `commit`; a writer that ends earlier leaves nothing.
 final class ShardWriter {
   private let header: ShardHeader
@@ -57,7 +59,17 @@ final class ShardWriter {
     }
     let writer = ShardWriter(header: header, relativePath: relativePath, headerFrame: headerFrame, file: file)
     try writer.append(headerFrame)
+    if header.isRaw { try writer.beginRawFrame() }
     return writer
+  }
+
+  private func beginRawFrame() throws(ActCacheError) {
+    let count = header.nSequences * header.sequenceBytes
+    var head: [UInt8] = []
+    head.append(u32: ShardFormat.rawMagic)
+    head.append(u32: UInt32(count))
+    try append(head)
+    seekEntries.append((UInt32(head.count + count), 0, 0))
   }
 
   private func append(_ bytes: [UInt8]) throws(ActCacheError) {
@@ -72,10 +84,12 @@ final class ShardWriter {
     precondition(
       frame.contentBytes == header.contentBytes(ofFrame: ordinal),
       "frame \(ordinal) has \(frame.contentBytes) bytes, not \(header.contentBytes(ofFrame: ordinal))")
-    // The low half of XXH64 of the content, which the seek table wants too, ends every frame that carries a checksum.
-    let checksum = frame.bytes.withRawSpan { $0.u32(at: $0.byteCount - 4) ?? 0 }
     frameDigests.append(frame.bytes.withRawSpan { XXH64.hash($0, seed: digestSeed &+ UInt64(ordinal)) })
-    seekEntries.append((UInt32(frame.bytes.count), UInt32(frame.contentBytes), checksum))
+    if !header.isRaw {
+      // The low half of XXH64 of the content, which the seek table wants too, ends every frame that carries a checksum.
+      let checksum = frame.bytes.withRawSpan { $0.u32(at: $0.byteCount - 4) ?? 0 }
+      seekEntries.append((UInt32(frame.bytes.count), UInt32(frame.contentBytes), checksum))
+    }
     contentBytes += frame.contentBytes
     try append(frame.bytes)
     guard file.count <= ShardLimits.maxShardBytes else {

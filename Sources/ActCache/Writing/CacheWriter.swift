@@ -50,12 +50,13 @@ package final class CacheWriter {
   }
 
   /// Starts to write sequences `range` of `streams`, and of the tokens if they are wanted.
+  /// - Parameter saturates: what f16 cannot hold becomes ±65,504 and is counted; otherwise it is an error.
   package func begin(
-    _ range: Range<Int>, streams: [StreamSpec]? = nil, writesTokens: Bool = true
+    _ range: Range<Int>, streams: [StreamSpec]? = nil, writesTokens: Bool = true, saturates: Bool = false
   ) throws -> ShardSetWriter {
     try ShardSetWriter(
       cache: path, spec: spec, streams: streams ?? self.streams, writesTokens: writesTokens, range: range,
-      files: files)
+      saturates: saturates, files: files)
   }
 
   /// Records that the text ends after `nSequences`.

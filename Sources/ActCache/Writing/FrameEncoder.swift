@@ -4,80 +4,141 @@ import Synchronization
 
 /// Turns sequences into data frames, several at once; the bytes do not depend on how many.
 final class FrameEncoder: Sendable {
-  private let spec: CacheSpec
-  private let streams: [StreamSpec]
-  /// Idle contexts: making one costs as much as a small frame.
-  private let idle = Mutex<[EncoderBox]>([])
-
-  /// A context is used by one thread at a time: whoever took it out of `idle`.
-  private struct EncoderBox: @unchecked Sendable { let encoder: ZstdEncoder }
+  /// A stream of activations, as its frames are made.
+  struct Stream: Sendable {
+    /// For messages.
+    let name: String
+    let coding: ValueCoding
+    let codec: ShardCodec
+  }
 
   /// One frame of one stream.
   struct Output: Sendable {
     let frame: EncodedFrame
     let statistics: StreamStatistics
+    /// Values beyond ±65,504 that were brought back to it.
+    let nSaturated: Int
   }
 
-  init(spec: CacheSpec, streams: [StreamSpec]) {
-    self.spec = spec
+  private let streams: [Stream]
+  private let context: Int
+  private let sequencesPerFrame: Int
+  private let saturates: Bool
+  /// Idle contexts: making one costs as much as a small frame.
+  private let idle = Mutex<[EncoderBox]>([])
+
+  /// A context is used by one thread at a time: whoever took it out of `idle`.
+  private struct EncoderBox: @unchecked Sendable {
+    let encoder: ZstdEncoder
+    let level: Int
+  }
+
+  /// - Parameter saturates: what f16 cannot hold becomes ±65,504 and is counted; otherwise it is an error.
+  init(streams: [Stream], context: Int, sequencesPerFrame: Int, saturates: Bool = false) {
     self.streams = streams
+    self.context = context
+    self.sequencesPerFrame = sequencesPerFrame
+    self.saturates = saturates
+  }
+
+  /// Throws `ActCacheError.unsupported` for a type or codec that this version does not know.
+  convenience init(spec: CacheSpec, streams: [StreamSpec], saturates: Bool = false) throws {
+    let streams = try streams.map { stream in
+      Stream(name: stream.hookName ?? stream.name, coding: try stream.coding, codec: try stream.shardCodec)
+    }
+    self.init(
+      streams: streams, context: spec.identity.tokens.context, sequencesPerFrame: spec.sequencesPerFrame,
+      saturates: saturates)
   }
 
   /// Frames `[frame][stream]` of `block`, whose sequences begin at a frame's start.
+  /// - Throws: `ActCacheError.unrepresentable` naming stream, sequence, position and channel.
   func encode(_ block: SequenceBlock) throws -> [[Output]] {
-    let nHooks = streams.count
-    let nFrames = (block.nSequences + spec.sequencesPerFrame - 1) / spec.sequencesPerFrame
-    let results = Mutex([Result<Output, any Error>?](repeating: nil, count: nFrames * nHooks))
-    DispatchQueue.concurrentPerform(iterations: nFrames * nHooks) { job in
-      let (frame, hook) = job.quotientAndRemainder(dividingBy: nHooks)
-      let output = Result { try encode(block, frame: frame, hook: hook) }
+    let nStreams = streams.count
+    let nFrames = (block.nSequences + sequencesPerFrame - 1) / sequencesPerFrame
+    let results = Mutex([Result<Output, any Error>?](repeating: nil, count: nFrames * nStreams))
+    DispatchQueue.concurrentPerform(iterations: nFrames * nStreams) { job in
+      let (frame, stream) = job.quotientAndRemainder(dividingBy: nStreams)
+      let output = Result { try encode(block, frame: frame, stream: stream) }
       results.withLock { $0[job] = output }
     }
     let outputs = try results.withLock { try $0.compactMap { try $0?.get() } }
-    return (0..<nFrames).map { Array(outputs[($0 * nHooks)..<(($0 + 1) * nHooks)]) }
+    return (0..<nFrames).map { Array(outputs[($0 * nStreams)..<(($0 + 1) * nStreams)]) }
   }
 
-  private func encode(_ block: SequenceBlock, frame: Int, hook index: Int) throws -> Output {
-    let hook = streams[index]
-    let name = hook.hookName ?? hook.name
-    let context = spec.identity.tokens.context
-    guard case .float(let type) = hook.type, case .zstd(let level) = ShardCodec(hook.codec) else {
-      throw ActCacheError.unsupported("dtype \(hook.dtype) with codec \(hook.codec)")
-    }
-    let first = frame * spec.sequencesPerFrame
-    let n = min(spec.sequencesPerFrame, block.nSequences - first)
-    let rowStart = first * context * hook.width
+  private func encode(_ block: SequenceBlock, frame: Int, stream index: Int) throws -> Output {
+    let stream = streams[index]
+    let width = stream.coding.width
+    let first = frame * sequencesPerFrame
+    let n = min(sequencesPerFrame, block.nSequences - first)
+    let rowStart = first * context * width
     let activations = block.activations[index]
-    let all = activations.span
-    let values = all.extracting(rowStart..<(rowStart + n * context * hook.width))
+    let values = activations.span.extracting(rowStart..<(rowStart + n * context * width))
 
-    var statistics = StreamStatistics(width: hook.width)
+    func place(_ i: Int) -> String {
+      let (row, channel) = i.quotientAndRemainder(dividingBy: width)
+      let (sequence, position) = row.quotientAndRemainder(dividingBy: context)
+      return "\(stream.name): the activation of sequence \(block.first + first + sequence), position \(position), "
+        + "channel \(channel) is "
+    }
+
+    var statistics = StreamStatistics(width: width)
     for i in 0..<n {
       let nRows = Int(block.lengths[first + i])
-      if let place = statistics.add(values, from: i * context * hook.width, nRows: nRows) {
+      if let fault = statistics.add(values, from: i * context * width, nRows: nRows) {
         throw ActCacheError.unrepresentable(
-          "\(name): the activation of sequence \(block.first + first + i), position \(place.row), channel "
-            + "\(place.channel) is not finite; check the model's weights, or leave this hook out")
+          place((i * context + fault.row) * width + fault.channel)
+            + "not finite; check the model's weights, or leave this hook out")
       }
     }
-    if type != .f32, statistics.maxAbs >= 65_504, let i = BytePlanes.firstOverflow(values, as: type) {
-      let (row, channel) = i.quotientAndRemainder(dividingBy: hook.width)
-      let (sequence, position) = row.quotientAndRemainder(dividingBy: context)
-      throw ActCacheError.unrepresentable(
-        "\(name): the activation of sequence \(block.first + first + sequence), position \(position), channel "
-          + "\(channel) is \(values[i]), too large for \(hook.dtype); harvest with --dtype bf16 or f32")
+    var content: [UInt8]
+    var nSaturated = 0
+    if statistics.maxAbs >= 65_504, let i = stream.coding.firstOverflow(values) {
+      guard saturates, stream.coding.type == .float(.f16) else {
+        let advice = stream.coding.type == .float(.f16) ? "--dtype bf16 or f32, or with --saturate" : "--dtype f32"
+        throw ActCacheError.unrepresentable(
+          place(i) + "\(values[i]), too large for \(stream.coding.type.name); harvest with \(advice)")
+      }
+      let saturated: [Float]
+      (saturated, nSaturated) = f16Saturated(values)
+      content = try stream.coding.encode(saturated.span)
+    } else {
+      do { content = try stream.coding.encode(values) } catch {
+        throw ActCacheError.unrepresentable(
+          place(error.index) + "\(values[error.index]), too large for \(stream.coding.type.name) with a step of "
+            + "\(stream.coding.steps[error.index % width]); harvest with --dtype bf16 or f32")
+      }
     }
-    let planes = BytePlanes.split(values, as: type)
-    let bytes = try compress(planes, planeByteCount: values.count, level: level)
-    return Output(frame: EncodedFrame(bytes: bytes, contentBytes: planes.count), statistics: statistics)
+    let contentBytes = content.count
+    if case .zstd(let level) = stream.codec {
+      content = try compress(content, planeByteCount: values.count, level: level)
+    }
+    return Output(
+      frame: EncodedFrame(bytes: content, contentBytes: contentBytes), statistics: statistics, nSaturated: nSaturated)
   }
 
   private func compress(_ content: [UInt8], planeByteCount: Int, level: Int) throws -> [UInt8] {
-    let box = try idle.withLock { $0.popLast() } ?? EncoderBox(encoder: ZstdEncoder(level: level))
+    let taken = idle.withLock { idle in
+      idle.lastIndex { $0.level == level }.map { idle.remove(at: $0) }
+    }
+    let box = try taken ?? EncoderBox(encoder: ZstdEncoder(level: level), level: level)
     let frame = try content.withRawSpan { (bytes: RawSpan) throws(ZstdError) in
       try box.encoder.frame(bytes, planeByteCount: planeByteCount)
     }
     idle.withLock { $0.append(box) }
     return frame
   }
+}
+
+/// `values` with those that f16 would make infinite brought to ±65,504, and how many they are.
+func f16Saturated(_ values: Span<Float>) -> (values: [Float], count: Int) {
+  var count = 0
+  let largest: Float = 65_504
+  let saturated = values.indices.map { i in
+    let value = values[i]
+    guard value.isFinite, f16Bits(value) & 0x7FFF == 0x7C00 else { return value }
+    count += 1
+    return value < 0 ? -largest : largest
+  }
+  return (saturated, count)
 }

@@ -14,17 +14,19 @@ package final class ShardSetWriter {
   private var statistics: [StreamStatistics]
   private var next: Int
   private var nTextTokens = 0
+  private var nSaturated: [Int]
 
   init(
     cache: String, spec: CacheSpec, streams: [StreamSpec], writesTokens: Bool, range: Range<Int>,
-    files: any FileOperations
+    saturates: Bool, files: any FileOperations
   ) throws {
     self.cache = cache
     self.spec = spec
     self.streams = streams
     self.files = files
     self.range = range
-    encoder = FrameEncoder(spec: spec, streams: streams)
+    encoder = try FrameEncoder(spec: spec, streams: streams, saturates: saturates)
+    nSaturated = streams.map { _ in 0 }
     next = range.lowerBound
     statistics = streams.map { StreamStatistics(width: $0.width) }
     func start(_ stream: StreamSpec) throws -> ShardWriter {
@@ -53,6 +55,7 @@ package final class ShardSetWriter {
       for (i, output) in frame.enumerated() {
         try shards[i].append(output.frame)
         statistics[i].merge(output.statistics)
+        nSaturated[i] += output.nSaturated
       }
     }
     try tokens?.append(block)
@@ -64,19 +67,21 @@ package final class ShardSetWriter {
   /// - Parameter chain: the token chain before and after this range.
   package func commit(chain: (before: TokenChain, after: TokenChain)) throws -> [Receipt] {
     precondition(next == range.upperBound, "sequences up to \(next) of \(range) written")
-    func commit(_ stream: StreamSpec, _ file: FileRecord, _ statistics: StreamStatistics?) throws -> Receipt {
+    func commit(
+      _ stream: StreamSpec, _ file: FileRecord, _ statistics: StreamStatistics? = nil, nSaturated: Int = 0
+    ) throws -> Receipt {
       let receipt = Receipt(
         format: Receipt.format, version: ShardHeader.version, spec: spec, stream: stream, first: range.lowerBound,
         end: range.upperBound, file: file, chainBefore: chain.before.hexValue, chainAfter: chain.after.hexValue,
-        nTextTokens: nTextTokens, statistics: statistics)
+        nTextTokens: nTextTokens, nSaturated: nSaturated, statistics: statistics)
       try SealedJSON.write(
         receipt, name: "receipt", to: cache + "/" + Receipt.relativePath(range, of: stream.name), files: files)
       return receipt
     }
     var receipts: [Receipt] = []
-    if let tokens { receipts.append(try commit(spec.tokenStream, tokens.commit(), nil)) }
+    if let tokens { receipts.append(try commit(spec.tokenStream, tokens.commit())) }
     for (i, stream) in streams.enumerated() {
-      receipts.append(try commit(stream, shards[i].commit(), statistics[i]))
+      receipts.append(try commit(stream, shards[i].commit(), statistics[i], nSaturated: nSaturated[i]))
     }
     return receipts
   }
@@ -89,8 +94,8 @@ extension ShardHeader {
     self.init(
       stream: stream.name, baseKey: key, streamKey: stream.key(baseKey: key), first: range.lowerBound,
       end: range.upperBound, context: spec.identity.tokens.context, width: stream.width, dtype: stream.dtype,
-      transforms: stream.name == StreamSpec.tokens ? [] : ["byteplanes"], codec: stream.codec,
-      sequencesPerFrame: spec.sequencesPerFrame(of: stream),
-      hasLengths: stream.name == StreamSpec.tokens && spec.hasLengths)
+      transforms: stream.name == StreamSpec.tokens || stream.codec == "none" ? [] : ["byteplanes"],
+      codec: stream.codec, sequencesPerFrame: spec.sequencesPerFrame(of: stream),
+      hasLengths: stream.name == StreamSpec.tokens && spec.hasLengths, steps: stream.stepsDigest)
   }
 }

@@ -1,0 +1,147 @@
+import Memory
+
+/// How the activations of one stream lie in the content of its frames, and the way there and back.
+///
+///     planes  [byte 0 of all values][byte 1 of all values]…     what zstd compresses
+///     rows    the bytes of each value side by side              codec none: to be used where they lie
+struct ValueCoding: Sendable, Equatable {
+  let type: StorageType
+  /// Values per row.
+  let width: Int
+  /// Of fixed point: the step of each channel. Empty otherwise.
+  let steps: [Float]
+  let isPlanar: Bool
+
+  /// - Throws: `ActCacheError.unsupported` for what no stream can be.
+  init(type: StorageType, width: Int, steps: [Float]? = nil, codec: ShardCodec) throws(ActCacheError) {
+    self.type = type
+    self.width = width
+    isPlanar = codec != .none
+    switch type {
+    case .float:
+      guard steps == nil else { throw .unsupported("dtype \(type.name) has no steps") }
+      self.steps = []
+    case .fixed:
+      guard isPlanar else {
+        throw .unsupported("dtype \(type.name) with codec none; choose --codec zstd:1, or --dtype bf16, f16 or f32")
+      }
+      guard let steps, steps.count == width, steps.allSatisfy({ $0.isFinite && $0 > 0 }) else {
+        throw .unsupported(
+          "dtype \(type.name) needs \(width) steps that are finite and above 0, there are \(steps?.count ?? 0)")
+      }
+      self.steps = steps
+    }
+  }
+
+  /// Bytes of a row of a frame, wherever they lie in it.
+  var rowByteCount: Int { width * type.byteCount }
+
+  /// The content of a frame of `values`, [rows, width].
+  /// - Throws: the index of the first value that fixed point cannot hold. Other types take any value, see
+  ///   `firstOverflow`.
+  func encode(_ values: Span<Float>) throws(ValueOverflow) -> [UInt8] {
+    precondition(values.count % width == 0, "\(values.count) values are no rows of \(width)")
+    let n = values.count
+    var overflow: Int?
+    let content = unsafe [UInt8](unsafeUninitializedCapacity: n * type.byteCount) { buffer, count in
+      unsafe values.withUnsafeBufferPointer { source in
+        guard let from = unsafe UnsafeRawPointer(source.baseAddress), let to = buffer.baseAddress else { return }
+        switch type {
+        case .float(let element) where isPlanar: unsafe BytePlanes.split(from, n, as: element, to)
+        case .float(let element): unsafe ValueRows.pack(from, n, as: element, to)
+        case .fixed:
+          overflow = unsafe steps.withUnsafeBufferPointer { steps in
+            guard let step = steps.baseAddress else { return nil }
+            return unsafe FixedPoint.split(from, n / width, width, step, to)
+          }
+        }
+      }
+      count = n * type.byteCount
+    }
+    if let overflow { throw ValueOverflow(index: overflow) }
+    return content
+  }
+
+  /// Widens rows `rows` of a frame of `n` rows into `output` from row `first` on.
+  func decode(
+    _ content: RawSpan, of n: Int, rows: Range<Int>, into output: inout MutableSpan<Float>, atRow first: Int = 0
+  ) {
+    precondition(content.byteCount == n * rowByteCount, "\(content.byteCount) bytes are not \(n) rows")
+    precondition(rows.lowerBound >= 0 && rows.upperBound <= n, "rows \(rows) of a frame of \(n)")
+    precondition(
+      first >= 0 && (first + rows.count) * width <= output.count, "\(rows.count) rows at \(first) of \(output.count)")
+    guard !rows.isEmpty else { return }
+    unsafe content.withUnsafeBytes { source in
+      unsafe output.withUnsafeMutableBufferPointer { target in
+        guard let from = source.baseAddress, let to = target.baseAddress else { return }
+        if case .fixed = type {
+          unsafe steps.withUnsafeBufferPointer { steps in
+            for (i, row) in rows.enumerated() {
+              unsafe widen(from, n, row, 1, steps.baseAddress, to + (first + i) * width)
+            }
+          }
+        } else {
+          unsafe widen(from, n, rows.lowerBound, rows.count, nil, to + first * width)
+        }
+      }
+    }
+  }
+
+  /// Gathers rows: row i of `output` is row `rows[i] % rowsPerFrame` of the frame in slot `rows[i] / rowsPerFrame`.
+  /// Slot s lies at byte `s · rowsPerFrame · rowByteCount` of `slots`; `rowsIn[s]` is how many rows that frame really
+  /// has (the last frame of a shard may have fewer).
+  func gather(
+    _ rows: Span<UInt32>, from slots: RawSpan, rowsPerFrame: Int, rowsIn: Span<Int32>,
+    into output: inout MutableSpan<Float>, atRow first: Int
+  ) {
+    precondition(first >= 0 && (first + rows.count) * width <= output.count, "\(rows.count) rows at \(first)")
+    let slotByteCount = rowsPerFrame * rowByteCount
+    precondition(slots.byteCount >= rowsIn.count * slotByteCount, "\(slots.byteCount) bytes for \(rowsIn.count) slots")
+    unsafe slots.withUnsafeBytes { source in
+      unsafe output.withUnsafeMutableBufferPointer { target in
+        unsafe steps.withUnsafeBufferPointer { steps in
+          guard let from = source.baseAddress, let to = target.baseAddress else { return }
+          for i in rows.indices {
+            let (slot, row) = Int(rows[i]).quotientAndRemainder(dividingBy: rowsPerFrame)
+            let n = Int(rowsIn[slot])
+            precondition(row < n, "row \(row) of a frame of \(n)")
+            unsafe widen(from + slot * slotByteCount, n, row, 1, steps.baseAddress, to + (first + i) * width)
+          }
+        }
+      }
+    }
+  }
+
+  /// Widens `count` rows from `row` on of the frame of `n` rows at `frame`; one row with fixed point.
+  @inline(__always) private func widen(
+    _ frame: UnsafeRawPointer, _ n: Int, _ row: Int, _ count: Int, _ steps: UnsafePointer<Float>?,
+    _ to: UnsafeMutablePointer<Float>
+  ) {
+    switch type {
+    case .float(let element) where isPlanar:
+      unsafe BytePlanes.join(frame + row &* width, n &* width, as: element, count &* width, to)
+    case .float(let element):
+      unsafe ValueRows.widen(frame + row &* rowByteCount, as: element, count &* width, to)
+    case .fixed:
+      guard let steps = unsafe steps else { return }
+      unsafe FixedPoint.join(frame + row &* width, n &* width, width, steps, to)
+    }
+  }
+
+  /// Index of the first finite value that a float type cannot hold (it would become infinite); nil if there is none.
+  func firstOverflow(_ values: Span<Float>) -> Int? {
+    guard case .float(let element) = type, element != .f32 else { return nil }
+    for i in values.indices {
+      let value = values[i]
+      guard value.isFinite else { continue }
+      let isInfinite = element == .f16 ? f16Bits(value) & 0x7FFF == 0x7C00 : bf16Bits(value) & 0x7FFF == 0x7F80
+      if isInfinite { return i }
+    }
+    return nil
+  }
+}
+
+/// The first value of a frame that its type cannot hold.
+struct ValueOverflow: Error, Equatable {
+  let index: Int
+}
