@@ -83,7 +83,7 @@ package final class HarvestRun {
   ) throws -> Outcome {
     let (index, count) = try configuration.workerIndexAndCount
     do { try createFolder(configuration.out, files: files) } catch { throw ActCacheError.file(error) }
-    guard let lock = try FolderLock(folder: configuration.out, name: lockName) else {
+    guard let lock = try HarvestLock(folder: configuration.out, worker: index, of: count) else {
       throw HarvestError.busy(path: configuration.out)
     }
     let calibration = Calibration(
@@ -146,32 +146,12 @@ package final class HarvestRun {
         corpora: configuration.corpora.map { URL(fileURLWithPath: $0).lastPathComponent }, counts: end.counts)
     }
     // Nothing is missing, so a temporary that no running worker owns is what a killed one left.
-    if !othersAreRunning { try writer.sweepTemporaries(olderThanSeconds: 0) }
+    let (index, count) = try configuration.workerIndexAndCount
+    if !HarvestLock.othersAreRunning(configuration.out, beside: index, of: count) {
+      try writer.sweepTemporaries(olderThanSeconds: 0)
+    }
     let isNew = try writer.writeManifest().isNew
     return isNew || summary.nNewShards > 0 ? .finished(summary) : .alreadyComplete(summary)
-  }
-
-  private var lockName: String {
-    get throws {
-      let (index, count) = try configuration.workerIndexAndCount
-      return count == 1 ? ".lock" : ".lock.worker-\(index)-of-\(count)"
-    }
-  }
-
-  /// Workers of a complete cache may still be at its manifest, or at shards that a different --worker N also covers.
-  /// True too if nobody can tell.
-  private var othersAreRunning: Bool {
-    do {
-      let own = try lockName
-      for name in try FileManager.default.contentsOfDirectory(atPath: configuration.out)
-      where name.hasPrefix(".lock") && name != own {
-        let lock = try FolderLock(folder: configuration.out, name: name)
-        if lock == nil { return true }
-      }
-      return false
-    } catch {
-      return true
-    }
   }
 
   /// With --tokens the size is known beforehand.

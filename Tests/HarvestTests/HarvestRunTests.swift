@@ -226,11 +226,13 @@ struct HarvestRunTests {
     #expect(nThere() == 0)
     try leave()
     do {
-      let lock = try FolderLock(folder: out, name: ".lock.worker-0-of-2")
+      test.configuration.worker = "1/2"
+      let lock = try HarvestLock(folder: out, worker: 0, of: 2)
       _ = try test.run()
       #expect(nThere() == 4)
       _ = consume lock
     }
+    test.configuration.worker = "0/1"
     guard case .alreadyComplete = try test.run() else {
       Issue.record("not complete")
       return
@@ -410,8 +412,25 @@ struct HarvestRunTests {
     do {
       let lock = try FolderLock(folder: test.configuration.out)
       #expect(throws: HarvestError.busy(path: test.configuration.out)) { try test.run() }
+      test.configuration.worker = "1/2"
+      #expect(throws: HarvestError.busy(path: test.configuration.out)) { try test.run() }
       _ = consume lock
     }
+    do {
+      // A worker; others may join, its own double and a process alone may not.
+      let lock = try HarvestLock(folder: test.configuration.out, worker: 0, of: 2)
+      test.configuration.worker = "1/2"
+      guard case .workerDone = try test.run() else {
+        Issue.record("not done")
+        return
+      }
+      for worker in ["0/2", "0/1"] {
+        test.configuration.worker = worker
+        #expect(throws: HarvestError.busy(path: test.configuration.out)) { try test.run() }
+      }
+      _ = consume lock
+    }
+    test.configuration.worker = "0/1"
     test.configuration.out = test.folder.path + "/text.txt/cache"
     let error = #expect(throws: ActCacheError.self) { try test.run() }
     #expect(error?.exitCode == 73)
