@@ -2,6 +2,7 @@
 # make test   format, build with warnings as errors, tests in debug and in release
 # make build  the program: .build/release/actcache
 # make lint   format check alone       make format  mend it
+# make torture  the fault tests for long: 500 kills, ten minutes of fuzzing, every crash point (half an hour)
 # make bench  time this machine beside the PyTorch libraries (needs Python; see README)
 # make model  fetch SmolLM2-135M for the README's "real model" section
 
@@ -11,7 +12,7 @@ ACTCACHE = .build/release/actcache
 SWIFT_SOURCES = Package.swift Sources Tests data/generator
 DEBIAN_PACKAGES = libopenblas-dev libzstd-dev zstd gzip pkg-config
 
-.PHONY: demo test build lint format setup bench model clean
+.PHONY: demo test torture build lint format setup bench model clean
 
 demo: build
 	@sh scripts/demo.sh $(ACTCACHE)
@@ -26,6 +27,9 @@ test: setup lint
 	@echo "== build and tests, release =="
 	$(SWIFT) test -c release
 	@echo "== all tests passed =="
+
+torture: setup
+	ACTCACHE_KILLS=500 ACTCACHE_FUZZ_SECONDS=150 $(SWIFT) test -c release --filter 'KillTests|FuzzTests|FaultTests|ShardTests|ManifestTests'
 
 lint: setup
 	@echo "== format check =="
