@@ -9,6 +9,7 @@ package struct Matrix: ~Copyable, @unchecked Sendable {
   package let rows: Int
   package let columns: Int
   let base: UnsafeMutablePointer<Float>
+  private let isOwner: Bool
 
   package var count: Int { rows * columns }
 
@@ -20,6 +21,27 @@ package struct Matrix: ~Copyable, @unchecked Sendable {
     self.rows = rows
     self.columns = columns
     base = allocateFloats(count)
+    isOwner = true
+  }
+
+  /// Lends `values`, row by row, as a matrix that cannot be changed: no copy is made, so the rows of a mapped file go into
+  /// a product as they lie there.
+  package static func withBorrowed<R, E: Error>(
+    _ values: Span<Float>, columns: Int, _ body: (borrowing Matrix) throws(E) -> R
+  ) throws(E) -> R {
+    precondition(columns > 0 && values.count % columns == 0, "\(values.count) values in rows of \(columns)")
+    return try values.withUnsafeBufferPointer { (buffer) throws(E) -> R in
+      // Never written to: `body` cannot change what it borrows.
+      let base = UnsafeMutablePointer(mutating: buffer.baseAddress) ?? UnsafeMutablePointer(bitPattern: 64)
+      guard let base else { preconditionFailure("no address") }
+      return try body(Matrix(borrowing: base, rows: values.count / columns, columns: columns))
+    }
+  }
+
+  private init(borrowing base: UnsafeMutablePointer<Float>, rows: Int, columns: Int) {
+    (self.rows, self.columns) = (rows, columns)
+    self.base = base
+    isOwner = false
   }
 
   /// All elements `value`.
@@ -35,7 +57,7 @@ package struct Matrix: ~Copyable, @unchecked Sendable {
     values.withUnsafeBufferPointer { if let source = $0.baseAddress { base.update(from: source, count: values.count) } }
   }
 
-  deinit { free(base) }
+  deinit { if isOwner { free(base) } }
 
   package func copy() -> Matrix {
     let other = Matrix(uninitialized: rows, columns)

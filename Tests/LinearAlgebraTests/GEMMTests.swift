@@ -41,4 +41,22 @@ import Testing
       if threads == 1 { expected = c.values } else { #expect(c.values == expected) }
     }
   }
+
+  @Test func borrowedRowsAreMultipliedWhereTheyLie() {
+    var random = SeededGenerator(seed: 3)
+    let values = random.floats(40 * 7)
+    let b = Matrix(7, 5, random.floats(35))
+    var expected = Matrix(30, 5)
+    var c = Matrix(30, 5)
+    gemm(Matrix(30, 7, Array(values[70...])), b, into: &expected)
+    let rows = values.span.extracting(70..<280)
+    let address = rows.withUnsafeBufferPointer { UInt(bitPattern: $0.baseAddress) }
+    Matrix.withBorrowed(rows, columns: 7) { a in
+      #expect(a.rows == 30 && a.withSpan { $0.withUnsafeBufferPointer { UInt(bitPattern: $0.baseAddress) } } == address)
+      gemm(a, b, into: &c)
+    }
+    #expect(c.values == expected.values)
+    let nothing: [Float] = []
+    Matrix.withBorrowed(nothing.span, columns: 3) { #expect($0.rows == 0) }
+  }
 }
