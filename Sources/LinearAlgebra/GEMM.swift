@@ -45,8 +45,9 @@ package func gemm(
 private let tileRows = 512
 private let tileColumns = 2048
 
-private func tiledProduct(
-  _ a: Strip, _ b: Strip, into c: Strip, transposeA: Bool, transposeB: Bool, alpha: Float, accumulating: Bool
+func tiledProduct(
+  _ a: Strip, _ b: Strip, into c: Strip, transposeA: Bool = false, transposeB: Bool = false, alpha: Float = 1,
+  accumulating: Bool = false
 ) {
   // m rows, n columns of the output, k inner
   let (m, k) = transposeA ? (a.columns, a.rows) : (a.rows, a.columns)

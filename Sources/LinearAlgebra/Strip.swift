@@ -38,6 +38,12 @@ import COpenBLAS
     return Strip(base: base, rows: rows, columns: columns, stride: columns)
   }
 
+  /// Lends one row.
+  package func withSpan<R, E: Error>(row i: Int, _ body: (Span<Float>) throws(E) -> R) throws(E) -> R {
+    precondition(i >= 0 && i < rows, "row \(i) of \(rows)")
+    return try body(UnsafeBufferPointer(start: row(i), count: columns).span)
+  }
+
   @inline(__always) func row(_ i: Int) -> UnsafeMutablePointer<Float> { base + i * stride }
 
   /// Overwrites all elements with those of `other`, of the same shape.

@@ -158,6 +158,37 @@ func selectLargest(_ keys: UnsafeMutablePointer<UInt64>, count: Int, k: Int) {
   }
 }
 
+/// Quicksort: `sort(by:)` would call a closure per comparison.
+func sortDescending(_ keys: UnsafeMutablePointer<UInt64>, count: Int) {
+  var (low, high) = (0, count - 1)
+  while high - low > 24 {
+    let (a, b, c) = (keys[low], keys[(low + high) / 2], keys[high])
+    let pivot = max(min(a, b), min(max(a, b), c))
+    var (i, j) = (low, high)
+    while i <= j {
+      while keys[i] > pivot { i += 1 }
+      while keys[j] < pivot { j -= 1 }
+      if i <= j {
+        (keys[i], keys[j]) = (keys[j], keys[i])
+        i += 1
+        j -= 1
+      }
+    }
+    sortDescending(keys + low, count: j - low + 1)
+    low = i
+  }
+  if high <= low { return }
+  for i in low + 1...high {
+    let moving = keys[i]
+    var j = i
+    while j > low && keys[j - 1] < moving {
+      keys[j] = keys[j - 1]
+      j -= 1
+    }
+    keys[j] = moving
+  }
+}
+
 @inline(__always) private func key(_ value: Float, _ index: Int) -> UInt64 {
   UInt64(value.bitPattern) << 32 | UInt64(~UInt32(truncatingIfNeeded: index))
 }
