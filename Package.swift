@@ -75,7 +75,9 @@ let package = Package(
       name: "HarvestTests",
       dependencies: ["Harvest", "ActCache", "Transformer", "LinearAlgebra", "Memory", "TestSupport"],
       swiftSettings: language),
-    .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"], swiftSettings: language),
+    .testTarget(
+      name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"], exclude: ["Fixtures"],
+      swiftSettings: language),
     .testTarget(
       name: "SAETests", dependencies: ["SAE", "LinearAlgebra", "Memory", "TestSupport"], swiftSettings: language),
     .testTarget(
