@@ -114,6 +114,24 @@ extension TransformerModel {
     return logits
   }
 
+  /// Logits of all rows of a final state, as many at a time as fit into a tile of about 64 MiB (see
+  /// `LinearAlgebra.forEachLogitTile`); the body may overwrite them.
+  package func forEachLogitTile<E: Error>(
+    _ finalState: borrowing Matrix, scratch: LogitScratch,
+    _ body: (_ logits: Strip, _ rows: Range<Int>) throws(E) -> Void
+  ) throws(E) {
+    try LinearAlgebra.forEachLogitTile(finalState.strip, unembedding: unembedding, scratch: scratch, body)
+  }
+
+  /// The final state, from which logits are one product, of values of `ln_final.hook_normalized`: that hook lies
+  /// before the weight (and for LayerNorm the bias) of the final norm, so they are applied here, in the arithmetic of
+  /// the forward pass. f32 values as the hook gave them lead to the very bits of `workspace.finalState`.
+  package func finalState(normalized: borrowing Matrix) -> Matrix {
+    let state = Matrix(uninitialized: normalized.rows, configuration.dModel)
+    finalNorm.scale(normalized.strip, into: state.strip)
+    return state
+  }
+
   private func check(_ targets: [UInt32?]) throws(TransformerError) {
     for (row, target) in targets.enumerated() {
       if let target, Int(target) >= configuration.dVocab {

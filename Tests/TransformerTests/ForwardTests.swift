@@ -50,6 +50,29 @@ import Transformer
   }
 
   @Test(arguments: Fixture.all)
+  func logitsComeFromTheNormalizedStreamAndInTiles(_ fixture: Fixture) throws {
+    let model = try fixture.model()
+    let workspace = ForwardWorkspace()
+    var normalized = Matrix(0, 0)
+    try model.forward(
+      try fixture.batch(fixture.expected()), hooks: [.finalNormalized], wantsFinalState: true, workspace: workspace
+    ) { normalized = $1.copy() }
+    let state = model.finalState(normalized: normalized)
+    #expect(state.values == workspace.finalState.values)
+    let whole = model.logits(workspace.finalState)
+    var nRows = 0
+    model.forEachLogitTile(state, scratch: LogitScratch()) { logits, rows in
+      for i in 0..<logits.rows {
+        logits.withSpan(row: i) { row in
+          for j in 0..<whole.columns { #expect(abs(row[j] - whole[rows.lowerBound + i, j]) < 1e-5) }
+        }
+      }
+      nRows += rows.count
+    }
+    #expect(nRows == state.rows)
+  }
+
+  @Test(arguments: Fixture.all)
   func passFromAnyResidualStreamEndsWhereTheWholePassEnds(_ fixture: Fixture) throws {
     let model = try fixture.model()
     let batch = try fixture.batch(fixture.expected())
