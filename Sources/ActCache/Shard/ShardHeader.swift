@@ -11,6 +11,7 @@ package enum ShardLimits {
   package static let maxSequences = 1 << 40
   package static let maxWidth = 65_536
   package static let maxContext = 1 << 20
+  package static let maxVocabulary = 1 << 20
   package static let maxHeaderBytes = 64 << 10
   package static let maxManifestBytes = 1 << 30
   package static let maxHooks = 1024
