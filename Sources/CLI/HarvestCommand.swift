@@ -31,7 +31,8 @@ struct HarvestCommand: ParsableCommand {
   @Option(help: "How activations are stored: \(StorageType.allowed).") var dtype = "bf16"
   @Flag(help: "f16: bring values beyond ±65,504 to it instead of stopping; they are counted.") var saturate = false
   @Option(help: "Compression, \(ShardCodec.allowed); higher levels gain nothing.") var codec = "zstd:1"
-  @Option(help: "Teacher logits to keep; none.") var logits = "none"
+  @Option(parsing: .upToNextOption, help: "Teacher logits to keep: \(LogitPolicy.allowed); several at once.")
+  var logits = ["none"]
   @Option(help: "Tokens per shard, the most that an interruption loses.") var shardTokens: Int?
   @Option(help: "I/N: this process harvests every N-th shard from the I-th on.") var worker = "0/1"
   @Option(help: "Decides which sequences are held out; by default 0.") var seed: UInt64?

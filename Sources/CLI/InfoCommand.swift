@@ -45,6 +45,18 @@ struct InfoCommand: ParsableCommand {
           + numbers)
     }
     print(table.text)
+    for (policy, stream) in manifest.logits.sorted(by: { $0.key < $1.key }) {
+      guard let error = stream.policyError, error.nTokens + error.nRounded > 0 else { continue }
+      let tail =
+        error.nTokens > 0
+        ? "tail mass \(fixed(error.meanTailMass, 5)) (most \(fixed(error.tailMassMax, 5))), gradient off by "
+          + "\(fixed(error.meanGradientBound, 5)) (\(fixed(error.maxGradientBound, 5))) in L1 at most, entropy "
+          + "\(fixed(error.meanEntropy, 3)), " : ""
+      print(
+        "logits \(policy): \(tail)KL of the rounding \(scientific(error.meanRounding)) (most "
+          + "\(scientific(error.roundingMax))); measured on a sample of \(grouped(max(error.nTokens, error.nRounded))) tokens"
+      )
+    }
   }
 }
 

@@ -1,3 +1,6 @@
+import ActCache
+import Memory
+
 /// A model that harvesting can run.
 package protocol ActivationSource {
   /// SHA-256 over the weights, hex, independent of how they lie in files.
@@ -15,9 +18,40 @@ package protocol ActivationSource {
 
   /// Runs the model on `nSequences` sequences of equal length and lends the values at each of `hooks`, in any order:
   /// `observe(i, rows)` for hook number i with [tokens.count, width] values, row-major.
+  ///
+  /// - Parameter teacher: what to make of the predictions; nil for nothing.
+  /// - Returns: that; nil if nothing was asked for.
+  func run(
+    tokens: [UInt32], nSequences: Int, hooks: [String], teacher: TeacherRequest?,
+    observe: (Int, borrowing Span<Float>) throws -> Void
+  ) throws -> TeacherOutput?
+}
+
+extension ActivationSource {
   func run(
     tokens: [UInt32], nSequences: Int, hooks: [String], observe: (Int, borrowing Span<Float>) throws -> Void
-  ) throws
+  ) throws {
+    _ = try run(tokens: tokens, nSequences: nSequences, hooks: hooks, teacher: nil, observe: observe)
+  }
+}
+
+/// Which teacher targets a forward pass is to give.
+package struct TeacherRequest: Sendable {
+  /// Policies that keep targets.
+  package let streams: [TeacherPass.Stream]
+  /// Of the stream `hidden`: how it rounds.
+  package let hidden: ElementType?
+  /// Which sequences they are.
+  package let block: TeacherPass.Block
+}
+
+/// The teacher targets of a forward pass.
+package struct TeacherOutput: Sendable {
+  /// For each stream its frames.
+  package var frames: [[TargetFrameContent]]
+  /// For each stream what it loses, measured on a sample.
+  package var errors: [PolicyError]
+  package var hiddenError = PolicyError()
 }
 
 /// What turns text into token ids for harvesting.

@@ -21,8 +21,8 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
   package var saturate = false
   /// How they are compressed: a `ShardCodec`.
   package var codec = "zstd:1"
-  /// Teacher logits to keep: "none".
-  package var logits = "none"
+  /// Policies of the teacher logits to keep, or "none" alone.
+  package var logits = ["none"]
   /// Tokens per shard, the most that an interruption loses; nil for that of the cache that is there, otherwise 2^20, or
   /// fewer if a hook's shard would exceed 512 MiB.
   package var shardTokens: Int?
@@ -56,7 +56,8 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
     try require(!out.isEmpty, "out", "\"\"", "a folder")
     try require(corpora.filter { $0 == "-" }.count <= 1, "corpus", "- twice", "one - at most")
     for corpus in corpora { _ = try CorpusFormat(path: corpus) }
-    try require(!hooks.isEmpty, "hook", "(none)", "one or more hook names")
+    let policies = try logitPolicies
+    try require(!hooks.isEmpty || !policies.isEmpty, "hook", "(none)", "one or more hook names, or --logits alone")
     for (i, hook) in hooks.enumerated() where hooks[..<i].contains(hook) {
       throw HarvestError.setting(name: "hook", value: "\(hook) twice", allowed: "each hook once")
     }
@@ -64,7 +65,6 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
     try require(tokens ?? context >= context, "tokens", "\(tokens ?? 0)", "at least one sequence of \(context)")
     try require(StorageType(dtype) != nil, "dtype", dtype, StorageType.allowed)
     try require(ShardCodec(codec) != nil, "codec", codec, ShardCodec.allowed)
-    try require(logits == "none", "logits", logits, "none (teacher logits are not stored by this version)")
     try require(shardTokens ?? 1 >= 1, "shard-tokens", "\(shardTokens ?? 0)", "1 and more")
     try require(["concatenate", "none"].contains(pack), "pack", pack, "concatenate, none")
     try require(!separator.isEmpty, "separator", "\"\"", "a text of at least one character")
@@ -72,6 +72,16 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
     try require((0...0.5).contains(heldOutFraction ?? 0), "held-out", "\(heldOutFraction ?? 0)", "0...0.5")
     try require((1...(1 << 24)).contains(batchTokens), "batch-tokens", "\(batchTokens)", "1...16777216")
     _ = try workerIndexAndCount
+  }
+
+  /// Throws `HarvestError.setting` for what is no policy.
+  var logitPolicies: [LogitPolicy] {
+    get throws {
+      do { return try LogitPolicy.list(logits) } catch {
+        throw HarvestError.setting(
+          name: "logits", value: logits.joined(separator: " "), allowed: "\(LogitPolicy.allowed), each once")
+      }
+    }
   }
 
   /// I and N of `worker`.

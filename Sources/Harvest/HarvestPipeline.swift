@@ -1,6 +1,7 @@
 import ActCache
 import Dispatch
 import Foundation
+import Memory
 import Synchronization
 
 /// The three stages of a harvest and the two queues between them.
@@ -192,7 +193,15 @@ final class HarvestPipeline: Sendable {
   /// Puts a shard through the model, block by block. False if nobody wants the result.
   private func compute(_ work: Work, _ source: any ActivationSource) throws -> Bool {
     let shard = work.shard
-    let streams = work.missing.streams.map { self.streams[$0] }
+    let all = work.missing.streams.map { self.streams[$0] }
+    let streams = all.filter { $0.type != nil }
+    let teacher = all.filter { $0.type == nil }.compactMap { stream in
+      stream.policy.flatMap { TargetFrameShape(policy: $0, nVocabulary: stream.width) }
+        .map { TeacherPass.Stream($0, sequencesPerFrame: spec.sequencesPerFrame(of: stream)) }
+    }
+    let hidden = streams.first { $0.policy == .hidden }
+    var hiddenType: ElementType?
+    if case .float(let type) = hidden?.type { hiddenType = type }
     let context = spec.identity.tokens.context
     let perBlock = max(1, configuration.batchTokens / (context * spec.sequencesPerFrame)) * spec.sequencesPerFrame
     state.withLock { state in
@@ -205,16 +214,27 @@ final class HarvestPipeline: Sendable {
       let tokens = Array(shard.tokens[(range.lowerBound * context)..<(range.upperBound * context)])
       let lengths = Array(shard.lengths[range])
       var activations = streams.map { _ in [Float]() }
-      if !streams.isEmpty {
-        try source.run(tokens: tokens, nSequences: range.count, hooks: streams.map(\.sourceHook)) { i, values in
+      var output: TeacherOutput?
+      if !all.isEmpty {
+        let request = TeacherRequest(
+          streams: teacher, hidden: hiddenType,
+          block: TeacherPass.Block(first: shard.first + start, context: context, lengths: lengths))
+        output = try source.run(
+          tokens: tokens, nSequences: range.count, hooks: streams.map(\.sourceHook),
+          teacher: teacher.isEmpty && hidden == nil ? nil : request
+        ) { i, values in
           activations[i] = FloatRows.copy(values, width: streams[i].width, context: context, lengths: lengths)
         }
       }
       for (stream, values) in zip(streams, activations) where values.isEmpty {
         throw HarvestError.system("the model gave no values at \(stream.sourceHook)")
       }
+      var errors: [String: PolicyError] = [:]
+      for (stream, error) in zip(teacher, output?.errors ?? []) { errors[stream.shape.policy.stream] = error }
+      if let hidden { errors[hidden.name] = output?.hiddenError }
       let block = SequenceBlock(
-        first: shard.first + start, tokens: tokens, lengths: lengths, activations: activations)
+        first: shard.first + start, tokens: tokens, lengths: lengths, activations: activations,
+        targets: output?.frames ?? [], policyErrors: errors)
       let isEnd = range.upperBound == shard.nSequences
       guard computed.push(Computed(block: block, work: work, isEnd: isEnd)) else { return false }
       state.withLock { state in

@@ -8,9 +8,20 @@ enum HarvestSpec {
   static func streams(
     _ configuration: HarvestConfiguration, _ source: any ActivationSource, _ contents: CacheContents
   ) throws -> [StreamSpec] {
-    try configuration.hooks.map {
+    let hooks = try configuration.hooks.map {
       StreamSpec.hook($0, width: try source.width(of: $0), dtype: configuration.dtype, codec: configuration.codec)
     }
+    let policies = try configuration.logitPolicies
+    if policies.isEmpty { return hooks }
+    let dModel = try source.width(of: StreamSpec.finalHook)
+    // Hidden states are kept to be exact: fixed point is for activations.
+    let isFloat = ElementType(rawValue: configuration.dtype) != nil
+    return hooks
+      + policies.map { policy in
+        StreamSpec.logits(
+          policy, nVocabulary: source.nVocabulary, dModel: dModel, dtype: isFloat ? configuration.dtype : "bf16",
+          codec: configuration.codec)
+      }
   }
 
   /// The cache: as it is there, or what the settings ask for. Text from the cache itself comes with its own settings.
@@ -32,7 +43,7 @@ enum HarvestSpec {
       weights: try source.weightsDigest, modelConfiguration: source.configurationDescription,
       tokenizer: tokenizer.digest, tokens: tokens, numerics: source.numerics)
     // 512 MiB decoded at most, which is about 350 MiB on disk.
-    let bytesPerToken = streams.map { $0.width * ($0.type?.byteCount ?? 4) }.max() ?? 1
+    let bytesPerToken = max(1, streams.map { expectedBytes(nTokens: 1, streams: [$0]) }.max() ?? 1)
     let wanted = try CacheSpec(
       identity: identity, streams: streams, nVocabulary: source.nVocabulary,
       tokensPerShard: configuration.shardTokens ?? min(1 << 20, max(1, (512 << 20) / bytesPerToken)),
@@ -42,7 +53,7 @@ enum HarvestSpec {
       minFrameBytes: minFrameBytes)
     guard let there else { return wanted }
     // The cut into frames and shards is fixed by the first harvest; a later one may have other hooks.
-    let kept = there.keepingLayout(of: wanted, shards: configuration.shardTokens != nil)
+    let kept = there.keepingLayout(of: wanted, tokensPerShard: configuration.shardTokens)
     try there.requireSame(as: kept, path: configuration.out)
     return there
   }
@@ -69,7 +80,9 @@ enum HarvestSpec {
   static func expectedBytes(nTokens: Int, streams: [StreamSpec]) -> Int {
     let bytesPerHundred = streams.reduce(400) { sum, stream in
       let share = stream.codec == "none" ? 100 : stream.type == .float(.bf16) ? 70 : 85
-      return sum + stream.width * (stream.type?.byteCount ?? 4) * share
+      if let type = stream.type { return sum + stream.width * type.byteCount * share }
+      let shape = stream.policy.flatMap { TargetFrameShape(policy: $0, nVocabulary: stream.width) }
+      return sum + (shape?.largest(nTokens: 1) ?? 0) * share
     }
     let (total, overflow) = nTokens.multipliedReportingOverflow(by: bytesPerHundred)
     return overflow ? Int.max : total / 100
@@ -78,5 +91,8 @@ enum HarvestSpec {
 
 extension StreamSpec {
   /// The hook point of the model whose values the stream keeps.
-  var sourceHook: String { hookName ?? "ln_final.hook_normalized" }
+  var sourceHook: String { hookName ?? StreamSpec.finalHook }
+
+  /// The values that the final norm's weights and the unembedding turn into logits.
+  static let finalHook = "ln_final.hook_normalized"
 }

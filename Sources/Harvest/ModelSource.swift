@@ -1,3 +1,4 @@
+import ActCache
 import LinearAlgebra
 import Transformer
 
@@ -5,6 +6,8 @@ import Transformer
 package final class ModelSource: ActivationSource {
   package let model: TransformerModel
   private let workspace = ForwardWorkspace()
+  /// Keeps its scratch memory from pass to pass.
+  private var teacherPass: TeacherPass?
 
   package init(_ model: TransformerModel) { self.model = model }
 
@@ -19,13 +22,35 @@ package final class ModelSource: ActivationSource {
   }
 
   package func run(
-    tokens: [UInt32], nSequences: Int, hooks: [String], observe: (Int, borrowing Span<Float>) throws -> Void
-  ) throws {
+    tokens: [UInt32], nSequences: Int, hooks: [String], teacher: TeacherRequest?,
+    observe: (Int, borrowing Span<Float>) throws -> Void
+  ) throws -> TeacherOutput? {
     let points = try hooks.map { try model.configuration.hook(named: $0) }
     let batch = TokenBatch(ids: tokens, nSequences: nSequences, nPositions: tokens.count / max(1, nSequences))
-    try model.forward(batch, hooks: points, workspace: workspace) { hook, values in
-      guard let i = points.firstIndex(of: hook) else { return }
-      try values.withSpan { try observe(i, $0) }
+    var normalized = Matrix(0, 0)
+    try model.forward(
+      batch, hooks: points + (teacher?.hidden == nil ? [] : [.finalNormalized]), wantsFinalState: teacher != nil,
+      workspace: workspace
+    ) { hook, values in
+      for i in points.indices where points[i] == hook { try values.withSpan { try observe(i, $0) } }
+      if hook == .finalNormalized, teacher?.hidden != nil { normalized = values.copy() }
     }
+    guard let teacher else { return nil }
+    let pass: TeacherPass
+    if let last = teacherPass, last.streams == teacher.streams {
+      pass = last
+    } else {
+      pass = TeacherPass(model, streams: teacher.streams)
+      teacherPass = pass
+    }
+    var output = TeacherOutput(frames: [], errors: teacher.streams.map { _ in PolicyError() })
+    if !teacher.streams.isEmpty {
+      output.frames = try pass.frames(of: teacher.block, finalState: workspace.finalState, errors: &output.errors)
+    }
+    if let type = teacher.hidden {
+      try pass.addRounding(
+        of: normalized, as: type, block: teacher.block, finalState: workspace.finalState, to: &output.hiddenError)
+    }
+    return output
   }
 }

@@ -6,7 +6,7 @@ import Transformer
 /// Turns the final states of a model into the frames of its logit streams, a tile of logits at a time, and measures
 /// the error of each policy on a sample: every 16th sequence of the cache, its rounding at every 16th position.
 package final class TeacherPass {
-  package struct Stream {
+  package struct Stream: Equatable, Sendable {
     package let shape: TargetFrameShape
     package let sequencesPerFrame: Int
 
@@ -16,7 +16,7 @@ package final class TeacherPass {
   }
 
   /// Sequences of a cache that begin with `first`, as their tokens came out of the model.
-  package struct Block {
+  package struct Block: Sendable {
     package var first: Int
     package var context: Int
     /// Positions of each sequence that are text.

@@ -73,3 +73,6 @@ package func duration(_ seconds: Double) -> String {
   if s < 3600 { return "\(s / 60) min \(String(format: "%02d", s % 60)) s" }
   return "\(s / 3600) h \(String(format: "%02d", s % 3600 / 60)) min"
 }
+
+/// Three digits and a power of ten, such as 1.23e-07; 0 for zero.
+package func scientific(_ value: Double) -> String { value == 0 ? "0" : String(format: "%.2e", value) }

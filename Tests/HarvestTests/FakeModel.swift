@@ -35,8 +35,9 @@ final class FakeModel: ActivationSource {
   }
 
   func run(
-    tokens: [UInt32], nSequences: Int, hooks: [String], observe: (Int, borrowing Span<Float>) throws -> Void
-  ) throws {
+    tokens: [UInt32], nSequences: Int, hooks: [String], teacher: TeacherRequest?,
+    observe: (Int, borrowing Span<Float>) throws -> Void
+  ) throws -> TeacherOutput? {
     try beforePass(nPasses)
     let context = tokens.count / nSequences
     for (i, hook) in hooks.enumerated().reversed() {
@@ -52,6 +53,7 @@ final class FakeModel: ActivationSource {
       try observe(i, values.span)
     }
     nPasses += 1
+    return nil
   }
 }
 

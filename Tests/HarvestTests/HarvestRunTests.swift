@@ -532,17 +532,17 @@ struct HarvestRunTests {
   }
 
   @Test(arguments: [
-    ("logits", "--logits hidden: allowed are none (teacher logits are not stored by this version)"),
+    ("logits", "--logits top: allowed are \(LogitPolicy.allowed), each once"),
     ("codec", "--codec lz4: allowed are zstd:<level> with levels 1...19, none"),
     ("dtype", "--dtype f64: allowed are bf16, f16, f32, fix:<s> with s 1...12"),
     ("worker", "--worker 3/3: allowed are I/N with 0 ≤ I < N"),
-    ("hook", "--hook (none): allowed are one or more hook names"),
+    ("hook", "--hook (none): allowed are one or more hook names, or --logits alone"),
     ("context", "--context 65: allowed are at most 64, the model's context"),
   ])
   func settingsThatMakeNoSenseNameWhatIsAllowed(what: String, message: String) throws {
     var test = try Case()
     switch what {
-    case "logits": test.configuration.logits = "hidden"
+    case "logits": test.configuration.logits = ["top"]
     case "codec": test.configuration.codec = "lz4"
     case "dtype": test.configuration.dtype = "f64"
     case "worker": test.configuration.worker = "3/3"

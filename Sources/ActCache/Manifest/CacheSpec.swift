@@ -30,16 +30,19 @@ public struct CacheSpec: Codable, Equatable, Sendable {
     self.heldOut = heldOut
     tokenType = nVocabulary <= 65_536 ? "u16" : "u32"
     let context = max(1, identity.tokens.context)
+    let activations = streams.filter { $0.type != nil }
     sequencesPerFrame = FrameSize.sequencesPerFrame(
-      of: streams.compactMap { stream in
-        guard let type = stream.type, let codec = ShardCodec(stream.codec) else { return nil }
-        return (context * stream.width * type.byteCount, codec)
+      // Targets have frames of their own size, see below; alone they decide like everybody.
+      of: (activations.isEmpty ? streams : activations).compactMap { stream in
+        guard let codec = ShardCodec(stream.codec) else { return nil }
+        if let type = stream.type { return (context * stream.width * type.byteCount, codec) }
+        let shape = stream.policy.flatMap { TargetFrameShape(policy: $0, nVocabulary: stream.width) }
+        return shape?.largest(nTokens: context).map { ($0, codec) }
       }, minBytes: minFrameBytes)
     let perFrame = { (bytes: Int) in (minFrameBytes + bytes - 1) / max(1, bytes) }
     tokenSequencesPerFrame = perFrame(context * (nVocabulary <= 65_536 ? 2 : 4))
-    // Whole frames in every shard, so that frames keep their size however the shards are cut.
-    let wanted = max(1, tokensPerShard / context)
-    sequencesPerShard = max(1, (wanted + sequencesPerFrame / 2) / sequencesPerFrame) * sequencesPerFrame
+    sequencesPerShard = CacheSpec.sequencesPerShard(
+      tokens: tokensPerShard, context: context, sequencesPerFrame: sequencesPerFrame)
     try validate()
   }
 
@@ -52,10 +55,19 @@ public struct CacheSpec: Codable, Equatable, Sendable {
     tokenSequencesPerFrame = other.tokenSequencesPerFrame
   }
 
-  /// `wanted` with the frames of this cache, and with its shards unless `shards` says that theirs are asked for.
-  package func keepingLayout(of wanted: CacheSpec, shards: Bool) -> CacheSpec {
-    let perShard = max(1, (wanted.sequencesPerShard + sequencesPerFrame / 2) / sequencesPerFrame) * sequencesPerFrame
-    return CacheSpec(wanted, layoutOf: self, sequencesPerShard: shards ? perShard : sequencesPerShard)
+  /// `wanted` with the frames of this cache, and with its shards unless `tokensPerShard` asks for others.
+  package func keepingLayout(of wanted: CacheSpec, tokensPerShard: Int?) -> CacheSpec {
+    let perShard = tokensPerShard.map {
+      CacheSpec.sequencesPerShard(
+        tokens: $0, context: wanted.identity.tokens.context, sequencesPerFrame: sequencesPerFrame)
+    }
+    return CacheSpec(wanted, layoutOf: self, sequencesPerShard: perShard ?? sequencesPerShard)
+  }
+
+  /// Whole frames in every shard, so that frames keep their size however the shards are cut.
+  private static func sequencesPerShard(tokens: Int, context: Int, sequencesPerFrame: Int) -> Int {
+    let wanted = max(1, tokens / max(1, context))
+    return max(1, (wanted + sequencesPerFrame / 2) / sequencesPerFrame) * sequencesPerFrame
   }
 
   package var hasLengths: Bool { identity.tokens.pack == "none" }
@@ -66,8 +78,18 @@ public struct CacheSpec: Codable, Equatable, Sendable {
   }
 
   /// Sequences per data frame of `stream`.
-  func sequencesPerFrame(of stream: StreamSpec) -> Int {
-    stream.name == StreamSpec.tokens ? tokenSequencesPerFrame : sequencesPerFrame
+  package func sequencesPerFrame(of stream: StreamSpec) -> Int {
+    if stream.name == StreamSpec.tokens { return tokenSequencesPerFrame }
+    guard stream.type == nil, let policy = stream.policy,
+      let shape = TargetFrameShape(policy: policy, nVocabulary: stream.width)
+    else { return sequencesPerFrame }
+    // Targets of a large vocabulary take far more than activations: whole parts of a frame, of about 4 MiB at most.
+    for parts in 1...min(sequencesPerFrame, 4096) where sequencesPerFrame % parts == 0 {
+      let n = sequencesPerFrame / parts
+      let (nTokens, overflow) = n.multipliedReportingOverflow(by: identity.tokens.context)
+      if !overflow, let bytes = shape.largest(nTokens: nTokens), bytes <= 4 << 20 { return n }
+    }
+    return 1
   }
 
   /// The sequence before which the range that begins with `first` ends at the latest.
@@ -96,6 +118,9 @@ public struct CacheSpec: Codable, Equatable, Sendable {
     }
     for stream in streams {
       try stream.validate()
+      if let policy = stream.policy {
+        try policy.validate(nVocabulary: stream.type == nil ? stream.width : 2, context: identity.tokens.context)
+      }
       guard let type = stream.type else { continue }
       let sequenceBytes = identity.tokens.context * stream.width * type.byteCount
       let frameBytes = sequencesPerFrame.multipliedReportingOverflow(by: sequenceBytes)

@@ -23,6 +23,8 @@ public struct Manifest: Codable, Equatable, Sendable {
     public let nSaturated: Int
     /// Of activations.
     public let statistics: HookStatistics?
+    /// Of logits: what they lose, measured on a sample.
+    public let policyError: PolicyError?
 
     /// Times this, a typical activation has ‖x‖² = width.
     public var scale: Double { statistics?.scale ?? 1 }
@@ -109,6 +111,7 @@ public struct Manifest: Codable, Equatable, Sendable {
     for (name, list) in contents.receipts.sorted(by: { $0.key < $1.key }) where name != StreamSpec.tokens {
       guard let stream = list.first?.stream else { continue }
       var statistics: StreamStatistics?
+      var policyError: PolicyError?
       var end = 0
       var (bytes, nSaturated) = (0, 0)
       for (i, tokens) in ranges.enumerated() {
@@ -117,6 +120,9 @@ public struct Manifest: Codable, Equatable, Sendable {
         bytes += receipt.file.bytes
         nSaturated += receipt.nSaturated
         end = receipt.end
+        if let part = receipt.policyError {
+          if policyError == nil { policyError = part } else { policyError?.merge(part) }
+        }
         if let part = receipt.statistics {
           if statistics == nil { statistics = part } else { statistics?.merge(part) }
         }
@@ -125,7 +131,7 @@ public struct Manifest: Codable, Equatable, Sendable {
       let entry = Stream(
         width: stream.width, dtype: stream.dtype, codec: stream.codec, steps: stream.steps,
         streamKey: stream.key(baseKey: key), nSequences: end, bytes: bytes, nSaturated: nSaturated,
-        statistics: statistics?.summary())
+        statistics: statistics?.summary(), policyError: policyError)
       if let hook = stream.hookName {
         hooks[hook] = entry
       } else if let policy = stream.policyName {

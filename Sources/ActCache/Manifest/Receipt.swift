@@ -25,6 +25,8 @@ public struct Receipt: Codable, Equatable, Sendable {
   public let nSaturated: Int
   /// Of streams of activations.
   public let statistics: StreamStatistics?
+  /// Of `logits/` streams: what they lose, measured on a sample.
+  public let policyError: PolicyError?
 
   var range: Range<Int> { first..<end }
 

@@ -22,6 +22,18 @@ public struct StreamSpec: Codable, Equatable, Sendable {
     self.steps = steps
   }
 
+  /// Teacher targets of a policy: for `hidden` activations of `width` dModel in `dtype`.
+  package static func logits(
+    _ policy: LogitPolicy, nVocabulary: Int, dModel: Int, dtype: String, codec: String
+  ) -> StreamSpec {
+    policy == .hidden
+      ? StreamSpec(name: policy.stream, width: dModel, dtype: dtype, codec: codec)
+      : StreamSpec(name: policy.stream, width: nVocabulary, dtype: targets, codec: "zstd:1")
+  }
+
+  /// The policy of a stream of teacher targets.
+  package var policy: LogitPolicy? { policyName.flatMap { LogitPolicy($0) } }
+
   /// The activations at a hook point.
   public static func hook(
     _ name: String, width: Int, dtype: String, codec: String = "zstd:1", steps: [Float]? = nil
@@ -101,7 +113,18 @@ public struct StreamSpec: Codable, Equatable, Sendable {
       guard ["u16", "u32"].contains(dtype) else { throw .unsupported("token type \(dtype)") }
       return
     }
-    if policyName != nil, dtype == StreamSpec.targets { return }
+    if let policyName {
+      guard let policy = LogitPolicy(policyName), policy.name == policyName else {
+        throw .unsupported("logits \(policyName): this version stores \(LogitPolicy.allowed)")
+      }
+      guard (dtype == StreamSpec.targets) == (policy != .hidden) else {
+        throw .unsupported("logits \(policyName) of dtype \(dtype)")
+      }
+      if policy != .hidden {
+        guard try shardCodec != .none else { throw .unsupported("logits \(policyName) with codec none") }
+        return
+      }
+    }
     _ = try coding
   }
 

@@ -83,10 +83,14 @@ public final class CacheReader: Sendable {
         + "rest, or use an earlier generation")
   }
 
-  /// How the activations at a hook are stored. Throws as `hook` does.
-  func coding(ofHook name: String) throws -> ValueCoding {
-    _ = try hook(name)
-    return try spec(of: StreamSpec.hooksPrefix + name).coding
+  /// How the activations of a stream are stored. Throws as `hook` and `logits` do.
+  func coding(ofStream name: String) throws -> ValueCoding {
+    if name.hasPrefix(StreamSpec.logitsPrefix) {
+      _ = try logits(String(name.dropFirst(StreamSpec.logitsPrefix.count)))
+    } else {
+      _ = try hook(String(name.dropFirst(StreamSpec.hooksPrefix.count)))
+    }
+    return try spec(of: name).coding
   }
 
   /// Shard `index` of `stream` ("tokens", "hooks/<name>", "logits/<policy>").

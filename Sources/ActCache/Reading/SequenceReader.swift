@@ -3,10 +3,12 @@ import Memory
 /// Tokens and activations of whole sequences, by their number in the cache. Not public: the two readers below decide
 /// which numbers they ask for.
 final class SequenceSource {
-  private let cache: CacheReader
+  fileprivate let cache: CacheReader
   private let tokens: TokenStream
-  private let decoder: FrameDecoder
-  /// The last decoded frame of each hook.
+  fileprivate let decoder: FrameDecoder
+  /// The last frame of targets.
+  fileprivate var targets: (path: String, frame: Int, targets: TeacherTargets)?
+  /// The last decoded frame of each stream.
   private var loaded: [String: Loaded] = [:]
 
   private struct Loaded {
@@ -23,8 +25,8 @@ final class SequenceSource {
 
   func tokens(of sequence: Int) throws -> (tokens: [UInt32], length: Int) { try tokens.sequence(sequence) }
 
-  func read(_ sequence: Int, hook name: String, into output: inout MutableSpan<Float>) throws {
-    var hook = try loaded.removeValue(forKey: name) ?? Loaded(coding: cache.coding(ofHook: name))
+  func read(_ sequence: Int, stream name: String, into output: inout MutableSpan<Float>) throws {
+    var hook = try loaded.removeValue(forKey: name) ?? Loaded(coding: cache.coding(ofStream: name))
     let context = cache.manifest.context
     let width = hook.coding.width
     precondition(output.count == context * width, "\(output.count) values for a sequence of \(context) × \(width)")
@@ -35,7 +37,7 @@ final class SequenceSource {
     let count = nRows * hook.coding.rowByteCount
     if hook.frame != frame {
       let place = cache.place(ofFrame: frame)
-      let shard = try cache.shard(place.shard, of: "hooks/" + name)
+      let shard = try cache.shard(place.shard, of: name)
       if hook.content.count < count { hook.content = FrameBuffer(count: count) }
       try hook.content.withMutableBytes(0..<count) { try shard.decode(frame: place.frame, with: decoder, into: &$0) }
       hook.frame = frame
@@ -44,6 +46,35 @@ final class SequenceSource {
       hook.coding.decode($0, of: nRows, rows: (inFrame * context)..<((inFrame + 1) * context), into: &output)
     }
     loaded[name] = hook
+  }
+}
+
+extension SequenceSource {
+  /// The teacher's targets at the positions of a sequence.
+  func targets(of sequence: Int, policy: LogitPolicy) throws -> TeacherTargets {
+    _ = try cache.logits(policy.name)
+    let place = cache.place(ofSequence: sequence)
+    let shard = try cache.shard(place.shard, of: policy.stream)
+    guard let shape = shard.header.targetShape else {
+      throw ActCacheError.unsupported(
+        "logits \(policy.name) are final hidden states; read them as such, and the model's unembedding makes targets")
+    }
+    let context = cache.manifest.context
+    let (frame, inFrame) = place.offset.quotientAndRemainder(dividingBy: shard.header.sequencesPerFrame)
+    if targets?.path != shard.path || targets?.frame != frame {
+      targets = nil
+      let content = FrameBuffer(count: shard.contentBytes(ofFrame: frame))
+      try content.withMutableBytes(0..<content.count) { try shard.decode(frame: frame, with: decoder, into: &$0) }
+      let nTokens = shard.header.sequences(inFrame: frame) * context
+      do throws(TargetFault) {
+        let all = try content.withBytes(0..<content.count) { (bytes: RawSpan) throws(TargetFault) in
+          try shape.decode(bytes, nTokens: nTokens)
+        }
+        targets = (shard.path, frame, all)
+      } catch { throw shard.damaged("frame \(frame): \(error.what)") }
+    }
+    guard let all = targets?.targets else { throw shard.damaged("frame \(frame) gives no targets") }
+    return all.tokens((inFrame * context)..<((inFrame + 1) * context))
   }
 }
 
@@ -85,7 +116,19 @@ public final class HeldOutReader {
 
   /// Fills `output`, [context, width] row-major, with its activations.
   public func read(_ ordinal: Int, hook: String, into output: inout MutableSpan<Float>) throws {
-    try source.read(numbers[ordinal], hook: hook, into: &output)
+    try source.read(numbers[ordinal], stream: StreamSpec.hooksPrefix + hook, into: &output)
+  }
+
+  /// Fills `output`, [context, dModel] row-major, with the values of `ln_final.hook_normalized` that the policy `hidden`
+  /// keeps: times the final norm's weight (and plus its bias), they are what the unembedding makes logits of.
+  public func readHidden(_ ordinal: Int, into output: inout MutableSpan<Float>) throws {
+    try source.read(numbers[ordinal], stream: LogitPolicy.hidden.stream, into: &output)
+  }
+
+  /// The teacher's next-token distributions at its positions, by a policy that keeps them (any but `hidden`).
+  /// - Throws: `ActCacheError.missing` if the cache has no such policy, `.damaged` naming the file.
+  public func targets(_ ordinal: Int, policy: LogitPolicy) throws -> TeacherTargets {
+    try source.targets(of: numbers[ordinal], policy: policy)
   }
 }
 
@@ -132,6 +175,18 @@ public final class SequenceReader {
 
   /// Fills `output`, [context, width] row-major, with its activations.
   public func read(_ index: Int, hook: String, into output: inout MutableSpan<Float>) throws {
-    try source.read(number(index), hook: hook, into: &output)
+    try source.read(number(index), stream: StreamSpec.hooksPrefix + hook, into: &output)
+  }
+
+  /// Fills `output`, [context, dModel] row-major, with the values of `ln_final.hook_normalized` that the policy `hidden`
+  /// keeps: times the final norm's weight (and plus its bias), they are what the unembedding makes logits of.
+  public func readHidden(_ index: Int, into output: inout MutableSpan<Float>) throws {
+    try source.read(number(index), stream: LogitPolicy.hidden.stream, into: &output)
+  }
+
+  /// The teacher's next-token distributions at its positions, by a policy that keeps them (any but `hidden`).
+  /// - Throws: `ActCacheError.missing` if the cache has no such policy, `.damaged` naming the file.
+  public func targets(_ index: Int, policy: LogitPolicy) throws -> TeacherTargets {
+    try source.targets(of: number(index), policy: policy)
   }
 }

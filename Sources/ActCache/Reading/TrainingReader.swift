@@ -44,7 +44,7 @@ public final class TrainingReader {
     }
     let rowsPerFrame = cache.manifest.spec.sequencesPerFrame * cache.manifest.context
     let streams = try hooks.map { name in
-      let coding = try cache.coding(ofHook: name)
+      let coding = try cache.coding(ofStream: StreamSpec.hooksPrefix + name)
       return WindowLoader.Stream(name: name, coding: coding, frameBytes: rowsPerFrame * coding.rowByteCount)
     }
     // Rows of a window are numbered with 32 bits.

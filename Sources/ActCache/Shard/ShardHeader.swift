@@ -11,7 +11,6 @@ package enum ShardLimits {
   package static let maxSequences = 1 << 40
   package static let maxWidth = 65_536
   package static let maxContext = 1 << 20
-  package static let maxVocabulary = 1 << 20
   package static let maxHeaderBytes = 64 << 10
   package static let maxManifestBytes = 1 << 30
   package static let maxHooks = 1024
@@ -66,7 +65,22 @@ struct ShardHeader: Codable, Equatable, Sendable {
     }
   }
 
-  /// Bytes of one sequence in a frame's content.
+  /// Of teacher targets: what their frames look like; nil for other streams.
+  var targetShape: TargetFrameShape? {
+    guard dtype == StreamSpec.targets, stream.hasPrefix(StreamSpec.logitsPrefix) else { return nil }
+    return LogitPolicy(String(stream.dropFirst(StreamSpec.logitsPrefix.count)))
+      .flatMap { TargetFrameShape(policy: $0, nVocabulary: width) }
+  }
+
+  /// Whether frame `frame` can have so many bytes of content.
+  func allows(contentBytes: Int, ofFrame frame: Int) -> Bool {
+    if let shape = targetShape {
+      return shape.allows(contentBytes: contentBytes, nTokens: sequences(inFrame: frame) * context)
+    }
+    return contentBytes == self.contentBytes(ofFrame: frame)
+  }
+
+  /// Bytes of one sequence in a frame's content, of streams where it is always the same.
   var sequenceBytes: Int { context * width * bytesPerValue + (hasLengths ? 4 : 0) }
 
   func contentBytes(ofFrame frame: Int) -> Int { sequences(inFrame: frame) * sequenceBytes }
@@ -82,7 +96,8 @@ struct ShardHeader: Codable, Equatable, Sendable {
     }
     let isTokens = stream == "tokens"
     let type = StorageType(dtype)
-    guard isTokens ? ["u16", "u32"].contains(dtype) : type != nil else {
+    let shape = targetShape
+    guard isTokens ? ["u16", "u32"].contains(dtype) : type != nil || shape != nil else {
       throw ShardFault(
         "the element type is \"\(dtype)\", this program reads \(isTokens ? "u16, u32" : StorageType.allowed)")
     }
@@ -100,10 +115,13 @@ struct ShardHeader: Codable, Equatable, Sendable {
     guard first >= 0, end > first, end <= ShardLimits.maxSequences else {
       throw ShardFault("the sequences \(first)..<\(end) are no range of a cache")
     }
-    guard (1...ShardLimits.maxContext).contains(context), (1...ShardLimits.maxWidth).contains(width),
+    let maxWidth = shape == nil ? ShardLimits.maxWidth : ShardLimits.maxVocabulary
+    guard (1...ShardLimits.maxContext).contains(context), (1...maxWidth).contains(width),
       !isTokens || width == 1, !hasLengths || isTokens
     else { throw ShardFault("context \(context) and width \(width) are outside the limits of the format") }
-    guard sequencesPerFrame >= 1, sequencesPerFrame <= ShardLimits.maxFrameBytes / sequenceBytes,
+    guard sequencesPerFrame >= 1, sequencesPerFrame <= ShardLimits.maxFrameBytes,
+      shape.map({ $0.largest(nTokens: sequencesPerFrame * context) != nil && codec != .none })
+        ?? (sequencesPerFrame <= ShardLimits.maxFrameBytes / sequenceBytes),
       nFrames <= ShardLimits.maxFrames
     else { throw ShardFault("frames of \(sequencesPerFrame) sequences are outside the limits of the format") }
     guard codec != .none || nSequences <= ShardLimits.maxRawBytes / sequenceBytes else {

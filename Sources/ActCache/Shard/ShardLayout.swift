@@ -10,6 +10,8 @@ struct ShardLayout: Sendable {
   let digests: [UInt64]
   /// Byte offset of each data frame, and the end of the last.
   let offsets: [Int]
+  /// Bytes that each data frame decodes to.
+  let contents: [Int]
 
   /// - Parameters:
   ///   - size: of the file.
@@ -89,25 +91,31 @@ struct ShardLayout: Sendable {
     guard pageOffset == 0 else { throw ShardFault("its data do not begin at a page") }
     if header.isRaw {
       offsets = try ShardLayout.rawOffsets(header, place: places[1], nEntries: n, read)
+      contents = (0..<header.nFrames).map(header.contentBytes)
     } else {
-      offsets = try ShardLayout.zstdOffsets(header, places: places, table: table)
+      contents = try ShardLayout.zstdContents(header, nEntries: n, table: table)
+      offsets = places.dropFirst().map(\.lowerBound)
     }
   }
 
-  private static func zstdOffsets(
-    _ header: ShardHeader, places: [Range<Int>], table: [UInt8]
+  private static func zstdContents(
+    _ header: ShardHeader, nEntries: Int, table: [UInt8]
   ) throws(ShardFault) -> [Int] {
-    guard places.count == header.nFrames + 2 else {
-      throw ShardFault("the seek table has \(places.count - 2) data frames, the index \(header.nFrames)")
+    guard nEntries == header.nFrames + 2 else {
+      throw ShardFault("the seek table has \(nEntries - 2) data frames, the index \(header.nFrames)")
     }
+    var contents: [Int] = []
+    contents.reserveCapacity(header.nFrames)
     for frame in 0..<header.nFrames {
-      let expected = header.contentBytes(ofFrame: frame)
       let entry = ShardFormat.frameHeadBytes + (frame + 1) * ShardFormat.seekEntryBytes
-      guard table.u32(at: entry + 4) == UInt32(expected) else {
+      let stated = Int(table.u32(at: entry + 4) ?? 0)
+      guard header.allows(contentBytes: stated, ofFrame: frame) else {
+        let expected = header.targetShape == nil ? "\(header.contentBytes(ofFrame: frame))" : "its policy's"
         throw ShardFault("frame \(frame) does not state a content of \(expected) bytes")
       }
+      contents.append(stated)
     }
-    return places.dropFirst().map(\.lowerBound)
+    return contents
   }
 
   private static func rawOffsets(

@@ -32,7 +32,7 @@ final class ShardReader: Sendable {
   }
 
   /// Bytes that frame `frame` decodes to.
-  func contentBytes(ofFrame frame: Int) -> Int { header.sequences(inFrame: frame) * sequenceBytes }
+  func contentBytes(ofFrame frame: Int) -> Int { layout.contents[frame] }
 
   func damaged(_ what: String) -> ActCacheError { .damaged(file: path, what: what, remedy: ShardReader.remedy) }
 

@@ -82,7 +82,7 @@ final class ShardWriter {
     let ordinal = frameDigests.count
     precondition(ordinal < header.nFrames, "frame \(ordinal) of \(header.nFrames)")
     precondition(
-      frame.contentBytes == header.contentBytes(ofFrame: ordinal),
+      header.allows(contentBytes: frame.contentBytes, ofFrame: ordinal),
       "frame \(ordinal) has \(frame.contentBytes) bytes, not \(header.contentBytes(ofFrame: ordinal))")
     frameDigests.append(frame.bytes.withRawSpan { XXH64.hash($0, seed: digestSeed &+ UInt64(ordinal)) })
     if !header.isRaw {

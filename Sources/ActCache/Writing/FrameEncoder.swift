@@ -117,13 +117,35 @@ final class FrameEncoder: Sendable {
       frame: EncodedFrame(bytes: content, contentBytes: contentBytes), statistics: statistics, nSaturated: nSaturated)
   }
 
+  /// Frames of teacher targets.
+  func encode(_ frames: [TargetFrameContent]) throws -> [EncodedFrame] {
+    let results = Mutex([Result<EncodedFrame, any Error>?](repeating: nil, count: frames.count))
+    DispatchQueue.concurrentPerform(iterations: frames.count) { i in
+      let frame = Result {
+        EncodedFrame(
+          bytes: try compress(frames[i].bytes, blockEnds: frames[i].blockEnds, level: FrameEncoder.targetLevel),
+          contentBytes: frames[i].bytes.count)
+      }
+      results.withLock { $0[i] = frame }
+    }
+    return try results.withLock { try $0.compactMap { try $0?.get() } }
+  }
+
+  private static let targetLevel = 1
+
   private func compress(_ content: [UInt8], planeByteCount: Int, level: Int) throws -> [UInt8] {
+    let plane = max(1, planeByteCount)
+    return try compress(
+      content, blockEnds: Array(stride(from: plane, to: max(plane, content.count), by: plane)), level: level)
+  }
+
+  private func compress(_ content: [UInt8], blockEnds: [Int], level: Int) throws -> [UInt8] {
     let taken = idle.withLock { idle in
       idle.lastIndex { $0.level == level }.map { idle.remove(at: $0) }
     }
     let box = try taken ?? EncoderBox(encoder: ZstdEncoder(level: level), level: level)
     let frame = try content.withRawSpan { (bytes: RawSpan) throws(ZstdError) in
-      try box.encoder.frame(bytes, planeByteCount: planeByteCount)
+      try box.encoder.frame(bytes, blockEnds: blockEnds)
     }
     idle.withLock { $0.append(box) }
     return frame

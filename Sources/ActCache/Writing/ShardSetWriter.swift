@@ -6,15 +6,19 @@ package final class ShardSetWriter {
   package let range: Range<Int>
   private let cache: String
   private let spec: CacheSpec
+  /// Of activations, and of teacher targets.
   private let streams: [StreamSpec]
+  private let targetStreams: [StreamSpec]
   private let files: any FileOperations
   private let encoder: FrameEncoder
   private let tokens: TokenShardWriter?
   private let shards: [ShardWriter]
+  private let targetShards: [ShardWriter]
   private var statistics: [StreamStatistics]
   private var next: Int
   private var nTextTokens = 0
   private var nSaturated: [Int]
+  private var policyErrors: [String: PolicyError] = [:]
 
   init(
     cache: String, spec: CacheSpec, streams: [StreamSpec], writesTokens: Bool, range: Range<Int>,
@@ -22,7 +26,10 @@ package final class ShardSetWriter {
   ) throws {
     self.cache = cache
     self.spec = spec
+    let all = streams
+    let streams = all.filter { $0.type != nil }
     self.streams = streams
+    targetStreams = all.filter { $0.type == nil }
     self.files = files
     self.range = range
     encoder = try FrameEncoder(spec: spec, streams: streams, saturates: saturates)
@@ -36,6 +43,7 @@ package final class ShardSetWriter {
     }
     tokens = writesTokens ? try TokenShardWriter(spec: spec, shard: start(spec.tokenStream)) : nil
     shards = try streams.map(start)
+    targetShards = try targetStreams.map(start)
   }
 
   /// Appends the sequences that follow: a whole number of frames, unless they end the range.
@@ -47,7 +55,9 @@ package final class ShardSetWriter {
       end <= range.upperBound && (end == range.upperBound || block.nSequences % spec.sequencesPerFrame == 0),
       "\(block.nSequences) sequences are not whole frames of \(spec.sequencesPerFrame)")
     precondition(block.tokens.count == block.nSequences * context, "\(block.tokens.count) tokens")
-    precondition(block.activations.count == streams.count, "\(block.activations.count) streams")
+    precondition(
+      block.activations.count == streams.count && block.targets.count == targetStreams.count,
+      "\(block.activations.count) + \(block.targets.count) streams")
     for (stream, values) in zip(streams, block.activations) {
       precondition(values.count == block.nSequences * context * stream.width, "\(stream.name): \(values.count) values")
     }
@@ -58,6 +68,10 @@ package final class ShardSetWriter {
         nSaturated[i] += output.nSaturated
       }
     }
+    for (shard, frames) in zip(targetShards, block.targets) {
+      for frame in try encoder.encode(frames) { try shard.append(frame) }
+    }
+    for (name, error) in block.policyErrors { policyErrors[name, default: PolicyError()].merge(error) }
     try tokens?.append(block)
     for length in block.lengths { nTextTokens += Int(length) }
     next = end
@@ -73,7 +87,8 @@ package final class ShardSetWriter {
       let receipt = Receipt(
         format: Receipt.format, version: ShardHeader.version, spec: spec, stream: stream, first: range.lowerBound,
         end: range.upperBound, file: file, chainBefore: chain.before.hexValue, chainAfter: chain.after.hexValue,
-        nTextTokens: nTextTokens, nSaturated: nSaturated, statistics: statistics)
+        nTextTokens: nTextTokens, nSaturated: nSaturated, statistics: statistics,
+        policyError: policyErrors[stream.name])
       try SealedJSON.write(
         receipt, name: "receipt", to: cache + "/" + Receipt.relativePath(range, of: stream.name), files: files)
       return receipt
@@ -83,6 +98,7 @@ package final class ShardSetWriter {
     for (i, stream) in streams.enumerated() {
       receipts.append(try commit(stream, shards[i].commit(), statistics[i], nSaturated: nSaturated[i]))
     }
+    for (stream, shard) in zip(targetStreams, targetShards) { receipts.append(try commit(stream, shard.commit())) }
     return receipts
   }
 }

@@ -1,0 +1,140 @@
+import ActCache
+import Foundation
+import LinearAlgebra
+import TestSupport
+import Testing
+import Transformer
+
+@testable import Harvest
+
+/// Teacher targets on their way through a cache, with the embedded model.
+@Suite struct CachedTargetsTests {
+  private static let model = SharedInputs.packageRoot.appendingPathComponent("data/model").path
+  private static let context = 16
+
+  private func harvest(
+    _ folder: TemporaryFolder, _ name: String, _ logits: [String], hooks: [String] = [], dtype: String = "f32"
+  ) throws -> CacheReader {
+    let text = folder.path + "/text.txt"
+    try write(stories(60).joined(separator: "<|endoftext|>"), to: text)
+    var configuration = HarvestConfiguration()
+    configuration.model = CachedTargetsTests.model
+    configuration.corpora = [text]
+    configuration.hooks = hooks
+    configuration.logits = logits
+    configuration.context = CachedTargetsTests.context
+    configuration.tokens = CachedTargetsTests.context * 44
+    configuration.shardTokens = CachedTargetsTests.context * 20
+    configuration.dtype = dtype
+    configuration.out = folder.path + "/" + name
+    let run = try HarvestRun(
+      configuration, source: ModelSource(TransformerModel.load(path: CachedTargetsTests.model)),
+      tokenizer: try ModelTokenizer.load(model: CachedTargetsTests.model), minFrameBytes: 4096)
+    guard case .finished = try run.run() else { throw HarvestError.system("not finished") }
+    return try CacheReader(path: configuration.out)
+  }
+
+  /// log p of all tokens at all positions, from the model itself, and the model's final state.
+  private func logProbabilities(_ model: TransformerModel, _ tokens: [UInt32]) throws -> [[Double]] {
+    let workspace = ForwardWorkspace()
+    try model.forward(
+      TokenBatch(ids: tokens, nSequences: 1, nPositions: tokens.count), wantsFinalState: true, workspace: workspace)
+    return logProbabilities(model.logits(workspace.finalState))
+  }
+
+  private func logProbabilities(_ logits: borrowing Matrix) -> [[Double]] {
+    (0..<logits.rows).map { row in
+      let values = (0..<logits.columns).map { Double(logits[row, $0]) }
+      let top = values.max() ?? 0
+      let sum = top + log(values.reduce(0) { $0 + exp($1 - top) })
+      return values.map { $0 - sum }
+    }
+  }
+
+  @Test func targetsAreThoseOfTheModelAtEverySequence() throws {
+    let folder = try TemporaryFolder()
+    let policies = ["topk:8", "mass:0.05:64", "full"]
+    let cache = try harvest(folder, "cache", policies)
+    #expect(cache.manifest.isComplete && cache.manifest.logits.keys.sorted() == ["full", "mass:0.05:64", "topk:8"])
+    let model = try TransformerModel.load(path: CachedTargetsTests.model)
+    let (heldOut, training) = (try HeldOutReader(cache), try SequenceReader(cache, seed: 1))
+    #if DEBUG
+      let numbers = stride(from: 0, to: heldOut.count + training.count, by: 9)
+    #else
+      let numbers = stride(from: 0, to: heldOut.count + training.count, by: 1)
+    #endif
+    for i in numbers {
+      let isHeldOut = i < heldOut.count
+      let sequence = try isHeldOut ? heldOut.sequence(i) : training.sequence(i - heldOut.count)
+      let exact = try logProbabilities(model, sequence.tokens)
+      for name in policies {
+        let policy = try #require(LogitPolicy(name))
+        let targets =
+          try isHeldOut ? heldOut.targets(i, policy: policy) : training.targets(i - heldOut.count, policy: policy)
+        #expect(targets.nTokens == CachedTargetsTests.context && targets.nVocabulary == exact[0].count)
+        for (position, logP) in exact.enumerated() {
+          let range = targets.starts[position]..<targets.starts[position + 1]
+          let stored = Set(targets.indices[range])
+          #expect(stored.count == range.count)
+          let tail = logP.indices.reduce(0) { stored.contains(UInt32($1)) ? $0 : $0 + exp(logP[$1]) }
+          let entropy = -logP.reduce(0) { $0 + exp($1) * $1 }
+          // The sums of the pass are formed in another order.
+          #expect(abs(Double(targets.tailMasses[position]) - tail) < 1e-4)
+          #expect(abs(Double(targets.entropies[position]) - entropy) < 1e-3)
+          for j in range {
+            #expect(abs(Double(targets.probabilities[j]) - exp(logP[Int(targets.indices[j])])) < 1e-4)
+          }
+          let sum = targets.probabilities[range].reduce(Double(targets.tailMasses[position])) { $0 + Double($1) }
+          #expect(abs(sum - 1) < 1e-5)
+          switch policy {
+          case .topK(let k): #expect(range.count == k)
+          case .mass(let r, let cap): #expect(tail <= r + 1e-4 || range.count == cap)
+          default: #expect(range.count == logP.count && targets.tailMasses[position] == 0)
+          }
+        }
+      }
+    }
+    // The manifest says what each loses.
+    let topK = try #require(cache.logits("topk:8").policyError)
+    let mass = try #require(cache.logits("mass:0.05:64").policyError)
+    let full = try #require(cache.logits("full").policyError)
+    #expect(topK.nTokens >= 3 * 16 && topK.meanTailMass > mass.meanTailMass && mass.meanTailMass > 0)
+    #expect(topK.maxGradientBound == 2 * topK.tailMassMax && topK.tailMassMax < 1)
+    #expect(full.tailMassMax == 0 && full.nRounded > 0 && full.roundingMax < 1e-6)
+    #expect(throws: ActCacheError.self) { try cache.logits("topk:9") }
+  }
+
+  @Test func exactHiddenStatesGiveTheExactPredictions() throws {
+    let folder = try TemporaryFolder()
+    let cache = try harvest(folder, "cache", ["hidden"])
+    let model = try TransformerModel.load(path: CachedTargetsTests.model)
+    let heldOut = try HeldOutReader(cache)
+    let hidden = try cache.logits("hidden")
+    #expect(hidden.dtype == "f32" && hidden.policyError?.roundingMax == 0 && hidden.policyError?.nRounded ?? 0 > 0)
+    for i in stride(from: 0, to: heldOut.count, by: 5) {
+      var values = [Float](repeating: .nan, count: CachedTargetsTests.context * hidden.width)
+      var output = values.mutableSpan
+      try heldOut.readHidden(i, into: &output)
+      let state = model.finalState(normalized: Matrix(CachedTargetsTests.context, hidden.width, values))
+      let exact = try logProbabilities(model, heldOut.sequence(i).tokens)
+      for (a, b) in zip(logProbabilities(model.logits(state)), exact) {
+        for (x, y) in zip(a, b) { #expect(abs(x - y) < 1e-4) }
+      }
+    }
+    let error = #expect(throws: ActCacheError.self) { try heldOut.targets(0, policy: .hidden) }
+    #expect(error?.description.hasPrefix("logits hidden are final hidden states") == true)
+    let rounded = try harvest(folder, "rounded", ["hidden"], dtype: "bf16")
+    let loss = try #require(rounded.logits("hidden").policyError)
+    #expect(loss.meanRounding > 0 && loss.roundingMax < 0.01)
+  }
+
+  @Test func aPolicyThatIsAddedLaterGivesTheSameBytes() throws {
+    let folder = try TemporaryFolder()
+    let hooks = ["blocks.1.hook_resid_post"]
+    _ = try harvest(folder, "at-once", ["topk:4", "full"], hooks: hooks)
+    _ = try harvest(folder, "in-three", [], hooks: hooks)
+    _ = try harvest(folder, "in-three", ["full"], hooks: hooks)
+    _ = try harvest(folder, "in-three", ["topk:4"])
+    #expect(try tree(folder.path + "/in-three") == tree(folder.path + "/at-once"))
+  }
+}
