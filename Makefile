@@ -3,6 +3,7 @@
 # make build  the program: .build/release/actcache
 # make lint   format check alone       make format  mend it
 # make torture  the fault tests for long: 500 kills, ten minutes of fuzzing, every crash point (half an hour)
+# make slurm  a job array on a Slurm of its own harvests one cache (half a minute; installs slurm-wlm if run as root)
 # make bench  time this machine beside the PyTorch libraries (needs Python; see README)
 # make model  fetch SmolLM2-135M for the README's "real model" section
 
@@ -12,7 +13,7 @@ ACTCACHE = .build/release/actcache
 SWIFT_SOURCES = Package.swift Sources Tests data/generator
 DEBIAN_PACKAGES = libopenblas-dev libzstd-dev zstd gzip pkg-config
 
-.PHONY: demo test torture build lint format setup bench model clean
+.PHONY: demo test torture slurm build lint format setup bench model clean
 
 demo: build
 	@sh scripts/demo.sh $(ACTCACHE)
@@ -26,10 +27,16 @@ test: setup lint
 	$(SWIFT) test
 	@echo "== build and tests, release =="
 	$(SWIFT) test -c release
+	@echo "== a Slurm job array =="
+	@sh scripts/test_slurm.sh $(ACTCACHE)
 	@echo "== all tests passed =="
 
 torture: setup
 	ACTCACHE_KILLS=500 ACTCACHE_FUZZ_SECONDS=150 $(SWIFT) test -c release --filter 'KillTests|FuzzTests|FaultTests|ShardTests|ManifestTests'
+	@sh scripts/test_slurm.sh $(ACTCACHE)
+
+slurm: build
+	@sh scripts/test_slurm.sh $(ACTCACHE)
 
 lint: setup
 	@echo "== format check =="

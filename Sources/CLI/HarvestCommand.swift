@@ -34,7 +34,12 @@ struct HarvestCommand: ParsableCommand {
   @Option(parsing: .upToNextOption, help: "Teacher logits to keep: \(LogitPolicy.allowed); several at once.")
   var logits = ["none"]
   @Option(help: "Tokens per shard, the most that an interruption loses.") var shardTokens: Int?
-  @Option(help: "I/N: this process harvests every N-th shard from the I-th on.") var worker = "0/1"
+  @Option(
+    help: """
+      I/N: this process harvests every N-th shard from the I-th on (0 ≤ I < N); by default what Slurm, Kubernetes, MPI or \
+      torchrun say, see docs/cluster.md.
+      """)
+  var worker: String?
   @Option(help: "Decides which sequences are held out; by default 0.") var seed: UInt64?
   @Flag(inversion: .prefixedNo, help: "Begin sequences with BOS; by default as the tokenizer says.") var bos: Bool?
   @Option(help: "concatenate documents, or none: one document per sequence, padded.") var pack = "concatenate"
@@ -70,9 +75,12 @@ struct HarvestCommand: ParsableCommand {
   func run() throws {
     threads.apply()
     try settings.validate()
+    let environment = ProcessInfo.processInfo.environment
+    let worker = try WorkerAssignment(option: worker, environment: environment)
+    if worker.origin != nil { printError("\(worker)") }
     let run = try HarvestRun(
       settings, source: ModelSource(TransformerModel.load(path: model)),
-      tokenizer: ModelTokenizer.load(model: tokenizer ?? model))
+      tokenizer: ModelTokenizer.load(model: tokenizer ?? model), environment: environment)
     let line = ProgressLine(quiet: json)
     let interruption = Interruption()
     let outcome = try run.run(

@@ -26,8 +26,9 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
   /// Tokens per shard, the most that an interruption loses; nil for that of the cache that is there, otherwise 2^20, or
   /// fewer if a hook's shard would exceed 512 MiB.
   package var shardTokens: Int?
-  /// "I/N": harvest only the shards whose number leaves the remainder I when divided by N (0 ≤ I < N).
-  package var worker = "0/1"
+  /// "I/N": harvest only the shards whose number leaves the remainder I when divided by N (0 ≤ I < N). nil: what the
+  /// environment says (`WorkerAssignment`).
+  package var worker: String?
   /// Decides which sequences are held out; nil for that of the cache that is there, otherwise 0.
   package var seed: UInt64?
   /// Begin every sequence and document with the BOS token; nil for what the tokenizer says.
@@ -71,7 +72,7 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
     try require(!textField.isEmpty, "text-field", "\"\"", "the name of a member")
     try require((0...0.5).contains(heldOutFraction ?? 0), "held-out", "\(heldOutFraction ?? 0)", "0...0.5")
     try require((1...(1 << 24)).contains(batchTokens), "batch-tokens", "\(batchTokens)", "1...16777216")
-    _ = try workerIndexAndCount
+    _ = try WorkerAssignment(option: worker)
   }
 
   /// Throws `HarvestError.setting` for what is no policy.
@@ -81,17 +82,6 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
         throw HarvestError.setting(
           name: "logits", value: logits.joined(separator: " "), allowed: "\(LogitPolicy.allowed), each once")
       }
-    }
-  }
-
-  /// I and N of `worker`.
-  var workerIndexAndCount: (index: Int, count: Int) {
-    get throws {
-      let parts = worker.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
-      guard parts.count == 2, let index = parts[0], let count = parts[1], count >= 1, (0..<count).contains(index) else {
-        throw HarvestError.setting(name: "worker", value: worker, allowed: "I/N with 0 ≤ I < N")
-      }
-      return (index, count)
     }
   }
 }

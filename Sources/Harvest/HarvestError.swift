@@ -5,6 +5,8 @@ import Memory
 package enum HarvestError: Error, Equatable, CustomStringConvertible {
   /// A setting that makes no sense: which, what it is, what is allowed.
   case setting(name: String, value: String, allowed: String)
+  /// Environment variables from which this process cannot tell which worker it is.
+  case environment(String)
   /// Inputs that do not belong together, or an input that is not what it should be.
   case mismatch(String)
   /// An input that is not there or has nothing in it.
@@ -19,6 +21,8 @@ package enum HarvestError: Error, Equatable, CustomStringConvertible {
   package var description: String {
     switch self {
     case .setting(let name, let value, let allowed): "--\(name) \(value): allowed are \(allowed)"
+    case .environment(let what):
+      "\(what); or say --worker I/N, which overrules the environment (--worker 0/1 harvests everything)"
     case .mismatch(let what), .missing(let what), .system(let what): what
     case .diskFull(let path, let needed, let free):
       "\(path): about \(needed >> 20) MiB are needed, \(free >> 20) MiB are free; free some space, choose another --out, "
@@ -31,7 +35,7 @@ package enum HarvestError: Error, Equatable, CustomStringConvertible {
   /// The exit code of a program that stops for this reason (sysexits(3)).
   package var exitCode: Int32 {
     switch self {
-    case .setting: 64
+    case .setting, .environment: 64
     case .mismatch: 65
     case .missing: 66
     case .system: 1

@@ -39,7 +39,7 @@ final class HarvestPipeline: Sendable {
   private let text: TextSource
   private let tokenizer: any TextTokenizer
   private let nVocabulary: Int
-  private let worker: (index: Int, count: Int)
+  private let worker: WorkerAssignment
   private let writerBox: WriterBox
   private let inventory: Inventory
   private let interrupt: InterruptFlag
@@ -61,7 +61,7 @@ final class HarvestPipeline: Sendable {
 
   init(
     configuration: HarvestConfiguration, nVocabulary: Int, text: TextSource, tokenizer: any TextTokenizer,
-    worker: (index: Int, count: Int), writer: CacheWriter, inventory: Inventory, interrupt: InterruptFlag,
+    worker: WorkerAssignment, writer: CacheWriter, inventory: Inventory, interrupt: InterruptFlag,
     progress: @escaping @Sendable (HarvestProgress) -> Void, notice: @escaping @Sendable (String) -> Void,
     maxNotices: Int
   ) {

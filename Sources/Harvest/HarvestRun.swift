@@ -45,6 +45,8 @@ package final class HarvestRun {
   private let tokenizer: any TextTokenizer
   private let text: TextSource
   private let files: any FileOperations
+  /// Which share of the shards is this run's.
+  package let worker: WorkerAssignment
   package let spec: CacheSpec
   /// What is harvested beside the tokens; of fixed-point streams the steps are not chosen yet.
   package let streams: [StreamSpec]
@@ -53,12 +55,16 @@ package final class HarvestRun {
 
   /// Checks the settings against the model, the tokenizer and the cache that is there, if any, whose layout is kept.
   ///
-  /// - Parameter minFrameBytes: decoded bytes of a frame; smaller in tests only.
+  /// - Parameters:
+  ///   - environment: of the process; says which worker this is if the settings do not.
+  ///   - minFrameBytes: decoded bytes of a frame; smaller in tests only.
   package init(
     _ configuration: HarvestConfiguration, source: any ActivationSource, tokenizer: any TextTokenizer,
-    minFrameBytes: Int = CacheSpec.minFrameBytes, files: any FileOperations = RealFiles()
+    environment: [String: String] = [:], minFrameBytes: Int = CacheSpec.minFrameBytes,
+    files: any FileOperations = RealFiles()
   ) throws {
     try configuration.validate()
+    worker = try WorkerAssignment(option: configuration.worker, environment: environment)
     self.configuration = configuration
     self.source = source
     self.tokenizer = tokenizer
@@ -81,9 +87,8 @@ package final class HarvestRun {
     interrupt: InterruptFlag = InterruptFlag(), notice: @escaping @Sendable (String) -> Void = { _ in },
     progress: @escaping @Sendable (HarvestProgress) -> Void = { _ in }
   ) throws -> Outcome {
-    let (index, count) = try configuration.workerIndexAndCount
     do { try createFolder(configuration.out, files: files) } catch { throw ActCacheError.file(error) }
-    guard let lock = try HarvestLock(folder: configuration.out, worker: index, of: count) else {
+    guard let lock = try HarvestLock(folder: configuration.out, worker: worker.index, of: worker.count) else {
       throw HarvestError.busy(path: configuration.out)
     }
     let calibration = Calibration(
@@ -91,14 +96,14 @@ package final class HarvestRun {
       files: files)
     let streams = try calibration.resolve(streams, CacheContents(cache: configuration.out, files: files))
     let writer = try CacheWriter(path: configuration.out, spec: spec, streams: streams, files: files)
-    let outcome = try runLocked(writer, (index, count), interrupt, notice, progress)
+    let outcome = try runLocked(writer, interrupt, notice, progress)
     _ = consume lock
     return outcome
   }
 
   private func runLocked(
-    _ writer: CacheWriter, _ worker: (index: Int, count: Int), _ interrupt: InterruptFlag,
-    _ notice: @escaping @Sendable (String) -> Void, _ progress: @escaping @Sendable (HarvestProgress) -> Void
+    _ writer: CacheWriter, _ interrupt: InterruptFlag, _ notice: @escaping @Sendable (String) -> Void,
+    _ progress: @escaping @Sendable (HarvestProgress) -> Void
   ) throws -> Outcome {
     try writer.sweepTemporaries()
     let contents = try writer.contents()
@@ -146,8 +151,7 @@ package final class HarvestRun {
         corpora: configuration.corpora.map { URL(fileURLWithPath: $0).lastPathComponent }, counts: end.counts)
     }
     // Nothing is missing, so a temporary that no running worker owns is what a killed one left.
-    let (index, count) = try configuration.workerIndexAndCount
-    if !HarvestLock.othersAreRunning(configuration.out, beside: index, of: count) {
+    if !HarvestLock.othersAreRunning(configuration.out, beside: worker.index, of: worker.count) {
       try writer.sweepTemporaries(olderThanSeconds: 0)
     }
     let isNew = try writer.writeManifest().isNew
@@ -158,8 +162,7 @@ package final class HarvestRun {
   private func checkFreeSpace(_ inventory: Inventory) throws {
     guard let tokens = configuration.tokens else { return }
     let done = inventory.nTokensDone(below: tokens / spec.identity.tokens.context)
-    let (_, count) = try configuration.workerIndexAndCount
-    let needed = HarvestSpec.expectedBytes(nTokens: max(0, tokens - done), streams: streams) / count
+    let needed = HarvestSpec.expectedBytes(nTokens: max(0, tokens - done), streams: streams) / worker.count
     let attributes = try? FileManager.default.attributesOfFileSystem(forPath: configuration.out)
     guard let free = (attributes?[.systemFreeSize] as? NSNumber)?.intValue, free < needed else { return }
     throw HarvestError.diskFull(path: configuration.out, neededBytes: needed, freeBytes: free)

@@ -143,9 +143,11 @@ import Testing
     #expect(content.blockEnds == Array(stride(from: 2, through: 48, by: 2)))
     let decoder = try ZstdDecoder()
     let frame = try content.bytes.withRawSpan { try ZstdEncoder(level: 1).frame($0, blockEnds: content.blockEnds) }
-    var decoded = [UInt8](repeating: 0, count: 48)
-    try frame.withRawSpan { try decoder.decode($0, into: &decoded, at: 0, count: 48) }
-    #expect(decoded == expected)
+    let decoded = FrameBuffer(count: 48)
+    try frame.withRawSpan { bytes in
+      try decoded.withMutableBytes(0..<48) { try decoder.decode(bytes, into: &$0) }
+    }
+    #expect(decoded.withBytes(0..<48) { $0.bytes(0..<48) } == expected)
   }
 
   @Test func logitsThatAreNotFiniteAreRefusedAndNothingIsAppended() throws {

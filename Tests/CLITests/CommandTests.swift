@@ -12,11 +12,12 @@ import Testing
 
   private func actcache(_ arguments: String...) throws -> Outcome { try actcache(arguments) }
 
-  private func actcache(_ arguments: [String]) throws -> Outcome {
+  private func actcache(_ arguments: [String], environment: [String: String] = [:]) throws -> Outcome {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
       .appendingPathComponent("actcache")
     process.arguments = arguments
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     process.currentDirectoryURL = SharedInputs.packageRoot
     let (output, errors) = (Pipe(), Pipe())
     process.standardOutput = output
@@ -52,6 +53,21 @@ import Testing
       "harvest", "--model", folder.path, "--corpus", "data/stories.jsonl.zst", "--hook", "hook_embed", "--out",
       folder.path + "/c")
     #expect(model.status == 66, "\(model)")
+  }
+
+  @Test func harvestTakesTheShareThatItsLauncherNames() throws {
+    let folder = try TemporaryFolder()
+    let harvest = [
+      "harvest", "--corpus", "data/stories.jsonl.zst", "--hook", "hook_embed", "--context", "16", "--tokens", "1024",
+      "--shard-tokens", "512", "--out", folder.path + "/c", "--json", "--model",
+    ]
+    let shared = try actcache(
+      harvest + ["data/model"], environment: ["JOB_COMPLETION_INDEX": "1", "JOB_COMPLETIONS": "2"])
+    #expect(shared.status == 0 && shared.output.contains(#""outcome" : "workerDone""#), "\(shared)")
+    #expect(shared.errors.hasPrefix("actcache: worker 1 of 2 (JOB_COMPLETION_INDEX)\n"), "\(shared)")
+    // Before the model is looked for.
+    let half = try actcache(harvest + [folder.path + "/none"], environment: ["JOB_COMPLETION_INDEX": "1"])
+    #expect(half.status == 64 && half.errors.hasPrefix("actcache: JOB_COMPLETIONS is not set, "), "\(half)")
   }
 
   @Test func theMainJobRunsAndItsJSONParses() throws {
