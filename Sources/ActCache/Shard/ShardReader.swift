@@ -74,5 +74,8 @@ final class FrameDecoder {
   /// Bytes of the file, where it is not mapped.
   fileprivate(set) var input = FrameBuffer(count: 0)
 
-  init() throws(ZstdError) { zstd = try ZstdDecoder() }
+  /// - Parameter verifiesContent: also check zstd's checksums, which the digests of the index make superfluous.
+  init(verifiesContent: Bool = false) throws(ZstdError) {
+    zstd = try ZstdDecoder(verifiesContent: verifiesContent)
+  }
 }
