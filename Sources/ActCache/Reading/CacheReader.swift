@@ -68,9 +68,11 @@ public final class CacheReader: Sendable {
       (width, dtype, perFrame) = (hook.width, hook.dtype, manifest.spec.sequencesPerFrame)
     }
     let header = reader.header
-    let steps = manifest.spec.hooks.first { "hooks/" + $0.name == stream }?.steps.map(FixedPoint.digest)
+    let spec = manifest.spec.hooks.first { "hooks/" + $0.name == stream }
+    let steps = spec?.steps.map(FixedPoint.digest)
     guard header.stream == stream, header.streamKey == key, header.first == shard.first, header.end == shard.end,
       header.context == manifest.context, header.width == width, header.dtype == dtype, header.steps == steps,
+      spec == nil || header.codec == manifest.spec.codec,
       header.sequencesPerFrame == perFrame, header.hasLengths == (stream == "tokens" && manifest.spec.hasLengths)
     else {
       throw reader.damaged(
@@ -80,6 +82,15 @@ public final class CacheReader: Sendable {
     open.withLock { $0[relativePath] = reader }
     return reader
   }
+
+  /// Where sequence `sequence` lies: its shard and its place therein.
+  func place(ofSequence sequence: Int) -> (shard: Int, offset: Int) {
+    let (shard, offset) = sequence.quotientAndRemainder(dividingBy: manifest.spec.sequencesPerShard)
+    return (shard, offset)
+  }
+
+  /// The frame that sequence `sequence` lies in.
+  func frame(ofSequence sequence: Int) -> Int { sequence / manifest.spec.sequencesPerFrame }
 
   /// Where frame `frame` of the cache lies: its shard and its number therein.
   func place(ofFrame frame: Int) -> (shard: Int, frame: Int) {

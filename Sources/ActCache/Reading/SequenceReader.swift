@@ -1,50 +1,3 @@
-import Memory
-
-/// Tokens and activations of whole sequences, by their number in the cache. Not public: the two readers below decide
-/// which numbers they ask for.
-final class SequenceSource {
-  private let cache: CacheReader
-  private let tokens: TokenStream
-  private let decoder: FrameDecoder
-  /// The last decoded frame of each hook.
-  private var loaded: [String: Loaded] = [:]
-
-  private struct Loaded {
-    let coding: ValueCoding
-    var frame = -1
-    var content = FrameBuffer(count: 0)
-  }
-
-  init(_ cache: CacheReader) throws {
-    self.cache = cache
-    tokens = try TokenStream(cache)
-    decoder = try FrameDecoder()
-  }
-
-  func tokens(of sequence: Int) throws -> (tokens: [UInt32], length: Int) { try tokens.sequence(sequence) }
-
-  func read(_ sequence: Int, hook name: String, into output: inout MutableSpan<Float>) throws {
-    var hook = try loaded.removeValue(forKey: name) ?? Loaded(coding: cache.coding(ofHook: name))
-    let context = cache.manifest.context
-    let width = hook.coding.width
-    precondition(output.count == context * width, "\(output.count) values for a sequence of \(context) × \(width)")
-    let (frame, inFrame) = sequence.quotientAndRemainder(dividingBy: cache.manifest.spec.sequencesPerFrame)
-    let nRows = cache.sequences(ofFrame: frame).count * context
-    let count = nRows * hook.coding.rowByteCount
-    if hook.frame != frame {
-      let place = cache.place(ofFrame: frame)
-      let shard = try cache.shard(place.shard, of: "hooks/" + name)
-      if hook.content.count < count { hook.content = FrameBuffer(count: count) }
-      try hook.content.withMutableBytes(0..<count) { try shard.decode(frame: place.frame, with: decoder, into: &$0) }
-      hook.frame = frame
-    }
-    hook.content.withBytes(0..<count) {
-      hook.coding.decode($0, of: nRows, rows: (inFrame * context)..<((inFrame + 1) * context), into: &output)
-    }
-    loaded[name] = hook
-  }
-}
-
 /// One sequence of a cache.
 public struct CachedSequence: Equatable, Sendable {
   /// Number in the cache.
@@ -60,13 +13,13 @@ public final class HeldOutReader {
   /// Number of held-out sequences.
   public let count: Int
   public let context: Int
-  private let numbers: [Int]
-  private let source: SequenceSource
+  private let sequences: [HeldOutSequence]
+  private let source: SequenceSource<HeldOutSequence>
 
   /// Throws `ActCacheError.missing` if the cache holds nothing out.
   public init(_ cache: CacheReader) throws {
-    numbers = cache.manifest.heldOut
-    count = numbers.count
+    sequences = cache.split.heldOut
+    count = sequences.count
     context = cache.manifest.context
     guard count > 0 else {
       throw ActCacheError.missing(
@@ -77,13 +30,19 @@ public final class HeldOutReader {
 
   /// Held-out sequence `ordinal`, 0..<count.
   public func sequence(_ ordinal: Int) throws -> CachedSequence {
-    let (tokens, length) = try source.tokens(of: numbers[ordinal])
-    return CachedSequence(number: numbers[ordinal], tokens: tokens, length: length)
+    let (tokens, length) = try source.tokens(of: sequences[ordinal])
+    return CachedSequence(number: sequences[ordinal].number, tokens: tokens, length: length)
   }
 
   /// Fills `output`, [context, width] row-major, with its activations.
   public func read(_ ordinal: Int, hook: String, into output: inout MutableSpan<Float>) throws {
-    try source.read(numbers[ordinal], hook: hook, into: &output)
+    try source.read(sequences[ordinal], hook: hook, into: &output)
+  }
+
+  /// Lends its activations, [context, width] row-major: without a copy if the cache is mapped and keeps them as f32
+  /// without compression.
+  public func withActivations<R>(_ ordinal: Int, hook: String, _ body: (Span<Float>) throws -> R) throws -> R {
+    try source.withActivations(sequences[ordinal], hook: hook, body)
   }
 }
 
@@ -93,18 +52,28 @@ public final class SequenceReader {
   public let count: Int
   public let context: Int
   public let seed: UInt64
+  /// Frames that are left out, ascending: with them the order is a function of (seed, epoch, index).
+  public let skipped: [SkippedFrame]
   /// Training sequences, ascending.
-  private let numbers: [Int]
-  private let source: SequenceSource
+  private let sequences: [TrainingSequence]
+  private let source: SequenceSource<TrainingSequence>
   private var permutation: (epoch: Int, order: KeyedPermutation)
 
-  public init(_ cache: CacheReader, seed: UInt64) throws {
-    let heldOut = Set(cache.manifest.heldOut)
-    numbers = (0..<cache.manifest.nSequences).filter { !heldOut.contains($0) }
-    count = numbers.count
+  /// - Parameter hooks: whose frames are checked if damaged ones are to be skipped.
+  public init(
+    _ cache: CacheReader, seed: UInt64, hooks: [String] = [], onCorrupt: CorruptionPolicy = .stop
+  ) throws {
+    let split = cache.split
+    skipped = try onCorrupt == .skip ? cache.damagedFrames(hooks: hooks, tokens: true) : []
+    let damaged = Set(skipped.map(\.frame))
+    sequences = (0..<cache.nFrames).lazy.filter { !damaged.contains($0) }
+      .flatMap { cache.sequences(ofFrame: $0).compactMap(split.training) }
+    count = sequences.count
     context = cache.manifest.context
     self.seed = seed
-    guard count > 0 else { throw ActCacheError.missing("\(cache.path): every sequence is held out") }
+    guard count > 0 else {
+      throw ActCacheError.missing("\(cache.path): every sequence is held out\(damaged.isEmpty ? "" : " or damaged")")
+    }
     source = try SequenceSource(cache)
     permutation = (0, SequenceReader.order(count, seed, epoch: 0))
   }
@@ -113,23 +82,29 @@ public final class SequenceReader {
     KeyedPermutation(count: count, key: Key(seed).mixing(.sequences).mixing(UInt64(epoch)).value)
   }
 
-  /// Number in the cache of the sequence at place `index` of the endless order: epoch `index / count`.
-  private func number(_ index: Int) -> Int {
+  /// The sequence at place `index` of the endless order: epoch `index / count`.
+  private func place(_ index: Int) -> TrainingSequence {
     precondition(index >= 0, "sequence \(index)")
     let (epoch, place) = index.quotientAndRemainder(dividingBy: count)
     if permutation.epoch != epoch { permutation = (epoch, SequenceReader.order(count, seed, epoch: epoch)) }
-    return numbers[permutation.order[place]]
+    return sequences[permutation.order[place]]
   }
 
   /// The sequence at place `index` of the order.
   public func sequence(_ index: Int) throws -> CachedSequence {
-    let number = number(index)
-    let (tokens, length) = try source.tokens(of: number)
-    return CachedSequence(number: number, tokens: tokens, length: length)
+    let sequence = place(index)
+    let (tokens, length) = try source.tokens(of: sequence)
+    return CachedSequence(number: sequence.number, tokens: tokens, length: length)
   }
 
   /// Fills `output`, [context, width] row-major, with its activations.
   public func read(_ index: Int, hook: String, into output: inout MutableSpan<Float>) throws {
-    try source.read(number(index), hook: hook, into: &output)
+    try source.read(place(index), hook: hook, into: &output)
+  }
+
+  /// Lends its activations, [context, width] row-major: without a copy if the cache is mapped and keeps them as f32
+  /// without compression.
+  public func withActivations<R>(_ index: Int, hook: String, _ body: (Span<Float>) throws -> R) throws -> R {
+    try source.withActivations(place(index), hook: hook, body)
   }
 }
