@@ -133,6 +133,30 @@ struct OrderTests {
     #expect(numbers == goldenSequences)
   }
 
+  /// Digests over long stretches: a cache or a run of today must mean the same to every later version.
+  @Test func theDigestsOfTheOrderAreFrozen() throws {
+    func digest(_ numbers: some Sequence<Int>) -> String {
+      var bytes: [UInt8] = []
+      for number in numbers { bytes.append(u32: UInt32(number)) }
+      return String(CanonicalJSON.hexDigest(of: bytes).prefix(16))
+    }
+    let folder = try TemporaryFolder()
+    let cache = try cache(200, folder, SmallCache(pack: "none", perShard: 100))
+    #expect(digest(cache.manifest.heldOut) == "ce839efc8476a875")
+    #expect(digest(HeldOutRule().sequences(of: 100_000)) == "0a096f4fd9798d99")
+    for (filter, expected) in [
+      (TokenFilter(), "0a6a9b7630427223"), (TokenFilter(skipsBOS: true, positions: 1..<3), "2456700871d3e6d1"),
+    ] {
+      let reader = try TrainingReader(
+        cache, hook: "blocks.0.hook_resid_post", batchSize: 7, seed: 12, filter: filter, windowFrames: 16)
+      let places = (0..<3 * reader.nBatchesPerEpoch).flatMap { reader.places(batch: $0) }
+      #expect(digest(places.map { $0.sequence * 4 + $0.position }) == expected)
+    }
+    let sequences = try SequenceReader(cache, seed: 12)
+    let numbers = try (0..<3 * sequences.count).map { try sequences.sequence($0).number }
+    #expect(digest(numbers) == "859a96ca806fd065")
+  }
+
   @Test func tooLargeABatchIsRefused() throws {
     let folder = try TemporaryFolder()
     let cache = try cache(6, folder)
@@ -154,6 +178,7 @@ struct OrderTests {
     let heldOut = try HeldOutReader(cache)
     let training = try SequenceReader(cache, seed: 9)
     #expect(heldOut.count == 3 && training.count == 30)
+    #expect((0..<33).filter { cache.split.training($0) == nil } == cache.manifest.heldOut)
     var numbers: [Int] = []
     func check(_ sequence: CachedSequence, _ read: (inout MutableSpan<Float>) throws -> Void) throws {
       let s = sequence.number
@@ -172,6 +197,36 @@ struct OrderTests {
       try check(training.sequence(i)) { try training.read(i, hook: "blocks.0.hook_resid_post", into: &$0) }
     }
     #expect(numbers.sorted() == Array(0..<33))
+  }
+
+  @Test(arguments: ["bf16", "f32"], ["zstd:1", "none"])
+  func activationsOfASequenceAreLent(dtype: String, codec: String) throws {
+    let folder = try TemporaryFolder()
+    let small = SmallCache(hooks: [StreamSpec.hook("h", width: 5, dtype: dtype)]).coded(codec)
+    try small.write(12, to: folder.path)
+    for io in CacheIO.allCases {
+      let cache = try CacheReader(path: folder.path, io: io)
+      let reader = try SequenceReader(cache, seed: 2)
+      var starts: [[UInt]] = []
+      for _ in 0..<2 {
+        starts.append(
+          try (0..<reader.count).map { i in
+            let s = try reader.sequence(i).number
+            return try reader.withActivations(i, hook: "h") { values in
+              #expect(values.count == 20)
+              for j in values.indices { #expect(values[j] == small.value(s, j / 5, j % 5, hook: 0)) }
+              // Where in the pages of the file: values begin a page, a sequence has 80 bytes.
+              return values.withUnsafeBufferPointer { UInt(bitPattern: $0.baseAddress) } &- UInt(s % 6 * 80)
+            }
+          })
+      }
+      if dtype == "f32", codec == "none", io == .mmap {
+        #expect(starts[0] == starts[1] && starts[0].allSatisfy { $0 % 4096 == 0 } && Set(starts[0]).count == 2)
+      }
+      let heldOut = try HeldOutReader(cache)
+      let first = try heldOut.sequence(0).number
+      try heldOut.withActivations(0, hook: "h") { #expect($0[7] == small.value(first, 1, 2, hook: 0)) }
+    }
   }
 
   @Test func aBadFrameStopsTrainingAndNamesTheFile() throws {

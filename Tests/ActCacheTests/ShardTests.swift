@@ -1,3 +1,5 @@
+import Dispatch
+import Synchronization
 import Foundation
 import Memory
 import TestSupport
@@ -187,5 +189,20 @@ struct ShardTests {
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/tokens").count == 1)
     writer = nil
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/tokens") == [])
+  }
+
+  /// Frames are lent from its mapping: a second reader of the same file would take it away under them.
+  @Test func threadsThatOpenAShardAtOnceShareIt() throws {
+    let folder = try TemporaryFolder()
+    try SmallCache().write(6, to: folder.path)
+    for _ in 0..<20 {
+      let cache = try CacheReader(path: folder.path)
+      let readers = Mutex<[ShardReader]>([])
+      DispatchQueue.concurrentPerform(iterations: 16) { _ in
+        guard let reader = try? cache.shard(0, of: "tokens") else { return }
+        readers.withLock { $0.append(reader) }
+      }
+      #expect(readers.withLock { Set($0.map(ObjectIdentifier.init)).count } == 1)
+    }
   }
 }

@@ -91,35 +91,32 @@ enum BytePlanes {
     _ low: UnsafeRawPointer, _ high: UnsafeRawPointer, _ count: Int, _ to: UnsafeMutablePointer<Float>
   ) {
     let output = UnsafeMutableRawPointer(to)
-    var special = SIMD16<UInt16>()
+    var special = SIMD16<UInt8>()
     var i = 0
     while i &+ lanes <= count {
-      let half = unsafe interleave(sixteenBytes(low, i), sixteenBytes(high, i))
-      unsafe output.storeBytes(of: widened(half, &special), toByteOffset: 4 &* i, as: SIMD16<Float>.self)
+      let upper = unsafe sixteenBytes(high, i)
+      // Bit 7 of what is infinite or NaN: there the exponent, bits 2 to 6 of the upper byte, is all ones.
+      special |= (upper & 0x7F) &+ 0x04
+      let half = unsafe interleave(sixteenBytes(low, i), upper)
+      unsafe output.storeBytes(of: widened(half), toByteOffset: 4 &* i, as: SIMD16<Float>.self)
       i &+= lanes
     }
-    // Infinities and NaN, which our writers never store, are widened one by one.
-    if hasSpecial(special) { i = 0 }
+    // Those, which our writers never store, are widened one by one.
+    if anyBits(interleave(SIMD16(), special)) & 0x8000 != 0 { i = 0 }
     while i < count {
       unsafe to[i] = floatFromF16(half(low, high, i))
       i &+= 1
     }
   }
 
-  /// 16 finite halves as f32. Sets bit 15 of a lane of `special` if that half is not finite (and its f32 wrong).
+  /// 16 finite halves as f32; others come out wrong.
   ///
   /// Sign and magnitude go to their places in an f32, whose exponent is then too small by 112 (bias 127, not 15);
   /// 2^112 mends that, exactly, subnormals included.
-  @inline(__always) static func widened(_ half: SIMD16<UInt16>, _ special: inout SIMD16<UInt16>) -> SIMD16<Float> {
-    special |= (half & 0x7FFF) &+ 0x0400
+  @inline(__always) static func widened(_ half: SIMD16<UInt16>) -> SIMD16<Float> {
     let upper = unsafe unsafeBitCast(interleave(SIMD16(), half), to: SIMD16<Int32>.self)
     let placed = unsafe unsafeBitCast(upper &>> 3, to: SIMD16<UInt32>.self) & 0x8FFF_E000
     return unsafe unsafeBitCast(placed, to: SIMD16<Float>.self) * 0x1p112
-  }
-
-  /// Whether `widened` has met a half that is not finite.
-  @inline(__always) static func hasSpecial(_ special: SIMD16<UInt16>) -> Bool {
-    anyBits(interleave(SIMD16(), special)) & 0x8000_0000 != 0
   }
 
   // MARK: f32

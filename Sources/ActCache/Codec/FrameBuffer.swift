@@ -11,6 +11,9 @@ import Memory
     unsafe base = .allocate(byteCount: max(1, count), alignment: FrameSize.page)
   }
 
+  /// No memory.
+  static let none = FrameBuffer(count: 0)
+
   deinit { unsafe base.deallocate() }
 
   /// Lends bytes that nobody else uses meanwhile.

@@ -31,6 +31,12 @@
 @inline(__always) func anyBits(_ v: SIMD16<UInt32>) -> UInt32 {
   let eight = v.lowHalf | v.highHalf
   let four = eight.lowHalf | eight.highHalf
-  let two = four.lowHalf | four.highHalf
-  return two.x | two.y
+  return four.x | four.y | four.z | four.w
+}
+
+/// All lanes joined by or.
+@inline(__always) func anyBits(_ v: SIMD16<UInt16>) -> UInt16 {
+  let eight = v.lowHalf | v.highHalf
+  let four = eight.lowHalf | eight.highHalf
+  return four.x | four.y | four.z | four.w
 }

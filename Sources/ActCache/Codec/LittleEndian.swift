@@ -19,6 +19,15 @@ extension RawSpan {
     return unsafe unsafeLoad(fromByteOffset: offset, as: UInt8.self)
   }
 
+  /// Lends the bytes as the f32 numbers they are, which must be at their natural alignment.
+  func withFloats<R>(_ body: (Span<Float>) throws -> R) rethrows -> R {
+    try unsafe withUnsafeBytes { bytes in
+      let address = UInt(bitPattern: bytes.baseAddress)
+      precondition(byteCount % 4 == 0 && address % 4 == 0, "\(byteCount) bytes at \(address) are no f32")
+      return try unsafe body(bytes.bindMemory(to: Float.self).span)
+    }
+  }
+
   /// A copy of the bytes.
   func bytes() -> [UInt8] { unsafe withUnsafeBytes { unsafe [UInt8]($0) } }
 }

@@ -87,26 +87,21 @@ struct ValueCoding: Sendable, Equatable {
     }
   }
 
-  /// Gathers rows: row i of `output` is row `rows[i] % rowsPerFrame` of the frame in slot `rows[i] / rowsPerFrame`.
-  /// Slot s lies at byte `s · rowsPerFrame · rowByteCount` of `slots`; `rowsIn[s]` is how many rows that frame really
-  /// has (the last frame of a shard may have fewer).
+  /// Gathers rows: row i of `output` from `first` on is row `rows[i] % rowsPerFrame` of the frame in slot
+  /// `rows[i] / rowsPerFrame`, which has `rowsIn[slot]` rows (the last frame of a shard may have fewer than others).
   func gather(
-    _ rows: Span<UInt32>, from slots: RawSpan, rowsPerFrame: Int, rowsIn: Span<Int32>,
+    _ rows: Span<TrainingRow>, from slots: FrameSlots, rowsPerFrame: Int, rowsIn: Span<Int32>,
     into output: inout MutableSpan<Float>, atRow first: Int
   ) {
     precondition(first >= 0 && (first + rows.count) * width <= output.count, "\(rows.count) rows at \(first)")
-    let slotByteCount = rowsPerFrame * rowByteCount
-    precondition(slots.byteCount >= rowsIn.count * slotByteCount, "\(slots.byteCount) bytes for \(rowsIn.count) slots")
-    unsafe slots.withUnsafeBytes { source in
-      unsafe output.withUnsafeMutableBufferPointer { target in
-        unsafe steps.withUnsafeBufferPointer { steps in
-          guard let from = source.baseAddress, let to = target.baseAddress else { return }
-          for i in rows.indices {
-            let (slot, row) = Int(rows[i]).quotientAndRemainder(dividingBy: rowsPerFrame)
-            let n = Int(rowsIn[slot])
-            precondition(row < n, "row \(row) of a frame of \(n)")
-            unsafe widen(from + slot * slotByteCount, n, row, 1, steps.baseAddress, to + (first + i) * width)
-          }
+    unsafe output.withUnsafeMutableBufferPointer { target in
+      unsafe steps.withUnsafeBufferPointer { steps in
+        guard let to = target.baseAddress else { return }
+        for i in rows.indices {
+          let (slot, row) = Int(rows[i].value).quotientAndRemainder(dividingBy: rowsPerFrame)
+          let n = Int(rowsIn[slot])
+          guard row < n, let frame = unsafe slots.base(slot) else { preconditionFailure("row \(row) of \(n)") }
+          unsafe widen(frame, n, row, 1, steps.baseAddress, to + (first + i) * width)
         }
       }
     }

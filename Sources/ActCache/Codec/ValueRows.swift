@@ -52,11 +52,13 @@ enum ValueRows {
     var special = SIMD16<UInt16>()
     var i = 0
     while i &+ lanes <= count {
-      let value = unsafe BytePlanes.widened(halves(from, i), &special)
-      unsafe output.storeBytes(of: value, toByteOffset: 4 &* i, as: SIMD16<Float>.self)
+      let half = unsafe halves(from, i)
+      // Bit 15 of what is infinite or NaN.
+      special |= (half & 0x7FFF) &+ 0x0400
+      unsafe output.storeBytes(of: BytePlanes.widened(half), toByteOffset: 4 &* i, as: SIMD16<Float>.self)
       i &+= lanes
     }
-    if BytePlanes.hasSpecial(special) { i = 0 }
+    if anyBits(special) & 0x8000 != 0 { i = 0 }
     while i < count {
       unsafe to[i] = floatFromF16(from.loadUnaligned(fromByteOffset: 2 &* i, as: UInt16.self))
       i &+= 1

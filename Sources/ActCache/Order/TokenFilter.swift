@@ -9,71 +9,84 @@ public struct TokenFilter: Codable, Equatable, Sendable {
     self.skipsBOS = skipsBOS
     self.positions = positions
   }
+
+  /// Whether the tokens themselves must be looked at.
+  func readsTokens(of cache: CacheReader) -> Bool { skipsBOS || cache.manifest.spec.hasLengths }
 }
 
-/// The tokens that training may see: those of no held-out sequence that pass the filter. Counted once, when a reader
-/// is opened, so that the length of an epoch is known.
+/// A row of a window that holds the activation of an eligible token: slot · rowsPerFrame + row of the frame. Only
+/// `EligibleTokens` makes one.
+struct TrainingRow: Sendable, Equatable, BitwiseCopyable {
+  let value: UInt32
+  fileprivate init(_ value: UInt32) { self.value = value }
+}
+
+/// The tokens that training may see: those of no held-out sequence, of no frame left out, that pass the filter. Counted
+/// once, when a reader is opened, so that the length of an epoch is known.
 struct EligibleTokens: Sendable {
   let context: Int
-  /// First sequence of each frame, and of the end.
-  private let frameStarts: [Int]
+  /// Numbers of the frames that are read, ascending.
+  let frames: [Int]
+  /// Eligible tokens of each of them.
+  private(set) var counts: [Int]
+  /// Their sequences.
+  private let sequences: [Range<Int>]
+  private let split: SequenceSplit
   private let positions: Range<Int>
-  /// One bit per sequence: held out.
-  private var heldOut: [UInt64]
   /// One bit per token: passed over; empty if no filter looks at tokens.
   private var skipped: [UInt64] = []
-  /// Eligible tokens of each frame.
-  private(set) var counts: [Int]
 
-  init(_ cache: CacheReader, filter: TokenFilter) throws {
+  /// - Parameter leavingOut: frames that are not read at all.
+  init(_ cache: CacheReader, filter: TokenFilter, leavingOut damaged: Set<Int> = []) throws {
     let manifest = cache.manifest
     context = manifest.context
-    let nSequences = manifest.nSequences
-    frameStarts = (0..<cache.nFrames).map { cache.sequences(ofFrame: $0).lowerBound } + [nSequences]
+    split = cache.split
     positions = (filter.positions ?? 0..<manifest.context).clamped(to: 0..<manifest.context)
-    heldOut = [UInt64](repeating: 0, count: (nSequences + 63) / 64)
-    for sequence in manifest.heldOut { heldOut[sequence >> 6] |= 1 << UInt64(sequence & 63) }
-    counts = [Int](repeating: 0, count: cache.nFrames)
+    frames = (0..<cache.nFrames).filter { !damaged.contains($0) }
+    sequences = frames.map { cache.sequences(ofFrame: $0) }
+    counts = []
 
     let bos = filter.skipsBOS ? manifest.identity.tokens.bos.flatMap { UInt32(exactly: $0) } : nil
     if filter.skipsBOS && bos == nil {
       throw ActCacheError.unsupported(
         "\(cache.path): the sequences were harvested without BOS, there is none to skip; leave the filter out")
     }
-    if bos != nil || manifest.spec.hasLengths {
-      skipped = [UInt64](repeating: 0, count: (nSequences * context + 63) / 64)
+    if filter.readsTokens(of: cache) {
+      skipped = [UInt64](repeating: 0, count: (manifest.nSequences * context + 63) / 64)
       let stream = try TokenStream(cache)
-      for sequence in 0..<nSequences where !isHeldOut(sequence) {
-        let (tokens, length) = try stream.sequence(sequence)
+      for sequence in sequences.lazy.joined() {
+        guard let training = split.training(sequence) else { continue }
+        let (tokens, length) = try stream.sequence(training.number)
         for position in 0..<context where position >= length || tokens[position] == bos {
           let i = sequence * context + position
           skipped[i >> 6] |= 1 << UInt64(i & 63)
         }
       }
     }
-    for frame in counts.indices {
-      var n = 0
-      for sequence in cache.sequences(ofFrame: frame) where !isHeldOut(sequence) {
-        if skipped.isEmpty { n += positions.count } else { for p in positions where !isSkipped(sequence, p) { n += 1 } }
-      }
-      counts[frame] = n
-    }
+    counts = sequences.map { range in range.reduce(0) { $0 + (split.training($1).map(count) ?? 0) } }
   }
 
-  func isHeldOut(_ sequence: Int) -> Bool { heldOut[sequence >> 6] >> UInt64(sequence & 63) & 1 == 1 }
+  /// Eligible tokens of one sequence.
+  func count(of sequence: TrainingSequence) -> Int {
+    if skipped.isEmpty { return positions.count }
+    return positions.reduce(0) { $0 + (isSkipped(sequence.number, $1) ? 0 : 1) }
+  }
+
+  /// Eligible tokens of each training sequence of frame number `place` of `frames`.
+  func countsBySequence(ofFrame place: Int) -> [Int] { sequences[place].compactMap { split.training($0).map(count) } }
 
   private func isSkipped(_ sequence: Int, _ position: Int) -> Bool {
     let i = sequence * context + position
     return skipped[i >> 6] >> UInt64(i & 63) & 1 == 1
   }
 
-  /// Appends the rows of `frame` (sequence in the frame · context + position) plus `base`, ascending.
-  func appendRows(ofFrame frame: Int, base: Int, to rows: inout [UInt32]) {
-    let first = frameStarts[frame]
-    for sequence in first..<frameStarts[frame + 1] where !isHeldOut(sequence) {
-      let start = base + (sequence - first) * context
+  /// Appends the eligible rows of frame number `place` of `frames`, which begins with row `base`, ascending.
+  func appendRows(ofFrame place: Int, base: Int, to rows: inout [TrainingRow]) {
+    let range = sequences[place]
+    for sequence in range where split.training(sequence) != nil {
+      let start = base + (sequence - range.lowerBound) * context
       for position in positions where skipped.isEmpty || !isSkipped(sequence, position) {
-        rows.append(UInt32(truncatingIfNeeded: start + position))
+        rows.append(TrainingRow(UInt32(truncatingIfNeeded: start + position)))
       }
     }
   }

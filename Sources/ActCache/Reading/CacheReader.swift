@@ -115,8 +115,12 @@ public final class CacheReader: Sendable {
         "it holds \(header.stream) \(header.first)..<\(header.end) of stream \(header.streamKey.prefix(12)), "
           + "not \(stream) \(shard.first)..<\(shard.end) of \(key.prefix(12))")
     }
-    open.withLock { $0[relativePath] = reader }
-    return reader
+    // Of two threads that open it at once, both use the one that stays open: frames are lent from its mapping.
+    return open.withLock { open in
+      if let first = open[relativePath] { return first }
+      open[relativePath] = reader
+      return reader
+    }
   }
 
   private func spec(of name: String) throws -> StreamSpec {

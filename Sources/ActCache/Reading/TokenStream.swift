@@ -6,7 +6,7 @@ import Memory
 package final class TokenStream {
   private let cache: CacheReader
   private let decoder: FrameDecoder
-  private var content = FrameBuffer(count: 0)
+  private var content = FrameBuffer.none
   private var loaded: (shard: Int, frame: Int)?
 
   package init(_ cache: CacheReader) throws {
@@ -16,10 +16,9 @@ package final class TokenStream {
 
   /// Token ids of one sequence, `context` of them, and how many are text.
   package func sequence(_ index: Int) throws -> (tokens: [UInt32], length: Int) {
-    let spec = cache.manifest.spec
     let context = cache.manifest.context
     let (shard, inShard) = cache.place(ofSequence: index)
-    let (frame, row) = inShard.quotientAndRemainder(dividingBy: spec.tokenSequencesPerFrame)
+    let (frame, row) = inShard.quotientAndRemainder(dividingBy: cache.manifest.spec.tokenSequencesPerFrame)
     let reader = try cache.shard(shard, of: "tokens")
     let count = reader.contentBytes(ofFrame: frame)
     if loaded?.shard != shard || loaded?.frame != frame {

@@ -1,108 +1,180 @@
 import Dispatch
+import Foundation
 import Memory
 import Synchronization
 
-/// A decoded window: for each hook the byte planes of its frames, one slot per frame, and the order of its tokens.
-struct Window: Sendable {
-  let epoch: Int
-  let window: Int
-  let frames: [Int]
-  /// Rows that each slot's frame has.
-  let rowsIn: [Int32]
-  /// Each token as slot · rowsPerFrame + row.
-  let rows: [UInt32]
-  /// For each hook.
-  fileprivate(set) var slots: [FrameBuffer]
-}
-
-/// Decodes windows, on whatever thread asks.
+/// Decodes windows ahead of those who read them, on threads of its own, each window once for all readers that are near.
+///
+///     reader ─ asks for window n ─► pool ─ one job per frame, and one for the order ─► threads
+///            ◄─ waits until all of its jobs are done ─────────────────────────────────┘
+///
+/// What is read does not depend on how many threads there are or which of them is first: a job writes to a place of its
+/// own. Memory is used again; nothing is allocated while windows follow each other.
 final class WindowLoader: Sendable {
   struct Stream: Sendable {
     let name: String
     let coding: ValueCoding
-    /// Bytes of a whole frame.
-    let frameBytes: Int
   }
 
-  let order: TokenOrder
-  let streams: [Stream]
-  let rowsPerFrame: Int
-  private let cache: CacheReader
-  private let epochs = Mutex<TokenOrder.Epoch?>(nil)
-  /// Buffers of windows that are done.
-  private let idle = Mutex<[[FrameBuffer]]>([])
+  private let work: Work
+  var order: WindowOrder { work.order }
+  var streams: [Stream] { work.streams }
+  var rowsPerFrame: Int { work.rowsPerFrame }
+  /// Frames decoded so far, of all streams.
+  var nDecodedFrames: Int { work.nDecodedFrames.load(ordering: .relaxed) }
+  /// Windows that are in memory.
+  var nWindowsInMemory: Int { work.pool.withLock { $0.nWindows } }
 
-  init(cache: CacheReader, order: TokenOrder, streams: [Stream]) {
-    self.cache = cache
-    self.order = order
-    self.streams = streams
-    rowsPerFrame = cache.manifest.spec.sequencesPerFrame * cache.manifest.context
+  /// - Parameters:
+  ///   - lookAhead: windows to prepare beyond the one in use.
+  ///   - nThreads: that decode.
+  init(cache: CacheReader, order: WindowOrder, streams: [Stream], lookAhead: Int, nThreads: Int) {
+    precondition(lookAhead >= 0 && nThreads >= 1, "\(nThreads) threads, \(lookAhead) windows ahead")
+    work = Work(cache: cache, order: order, streams: streams, lookAhead: lookAhead)
+    for i in 0..<nThreads {
+      let thread = Thread { [work] in work.run() }
+      thread.name = "actcache-decode-\(i)"
+      thread.start()
+    }
+    self.nThreads = nThreads
   }
 
-  /// The plan of an epoch; the last one asked for is remembered.
-  func epoch(_ number: Int) -> TokenOrder.Epoch {
-    if let epoch = epochs.withLock({ $0 }), epoch.number == number { return epoch }
-    let epoch = order.epoch(number)
-    epochs.withLock { $0 = epoch }
-    return epoch
+  private let nThreads: Int
+
+  deinit {
+    work.pool.withLock { $0.stop() }
+    for _ in 0..<nThreads { work.nJobs.signal() }
   }
 
-  func recycle(_ slots: [FrameBuffer]) {
-    idle.withLock { if $0.count < 2 { $0.append(slots) } }
+  // MARK: Readers
+
+  /// A number for a new reader.
+  func register() -> Int { work.pool.withLock { $0.register() } }
+
+  /// The reader is gone and uses the windows `held` no longer.
+  func unregister(_ reader: Int, holding held: [Window]) {
+    work.pool.withLock { pool in
+      pool.unregister(reader)
+      for window in held { pool.release(window) }
+    }
   }
 
-  /// The window without its data: which tokens, in which order.
-  func plan(_ window: Int, of number: Int) -> Window {
-    let epoch = epoch(number)
-    let frames = epoch.frames(of: window)
-    return Window(
-      epoch: number, window: window, frames: frames,
-      rowsIn: frames.map { Int32(cache.sequences(ofFrame: $0).count * cache.manifest.context) },
-      rows: order.rows(of: window, in: epoch, frames: frames, rowsPerFrame: rowsPerFrame), slots: [])
-  }
-
-  /// Decodes a window.
-  func load(_ window: Int, of epoch: Int) throws -> Window {
-    var result = plan(window, of: epoch)
-    let slots =
-      idle.withLock { $0.popLast() } ?? streams.map { FrameBuffer(count: order.windowFrames * $0.frameBytes) }
-    let decoder = try FrameDecoder()
-    for (i, stream) in streams.enumerated() {
-      for (slot, frame) in result.frames.enumerated() {
-        let place = cache.place(ofFrame: frame)
-        let shard = try cache.shard(place.shard, of: "hooks/" + stream.name)
-        let start = slot * stream.frameBytes
-        try slots[i].withMutableBytes(start..<(start + shard.contentBytes(ofFrame: place.frame))) { output in
-          try shard.decode(frame: place.frame, with: decoder, into: &output)
-        }
+  /// Waits until window `number` (epoch · windows per epoch + window) is decoded; those after it are prepared meanwhile.
+  /// - Parameters:
+  ///   - kept: the windows that the reader goes on using; it must not use others any more.
+  ///   - held: those it has; brought up to date.
+  /// - Throws: `ActCacheError.damaged` naming the file.
+  func window(
+    _ number: Int, for reader: Int, keeping kept: ClosedRange<Int>, held: inout [Window]
+  ) throws -> Window {
+    while true {
+      let answer = work.pool.withLock { pool in
+        for window in held where !kept.contains(window.number) { pool.release(window) }
+        held.removeAll { !kept.contains($0.number) }
+        pool.move(reader, to: kept.lowerBound)
+        let known = held.first { $0.number == number }
+        let answer = known.map { .window($0, isFinished: true) } ?? pool.request(number)
+        if case .window(let window, _) = answer, known == nil { held.append(window) }
+        pool.prepare(for: reader)
+        return answer
+      }
+      work.startUnplanned()
+      switch answer {
+      case .wait(let window): window.finished.wait()
+      case .window(let window, let isFinished):
+        if !isFinished { window.finished.wait() }
+        // Nobody changes it while this reader holds it.
+        guard let failure = work.pool.withLock({ _ in window.failure }) else { return window }
+        work.pool.withLock { $0.release(window) }
+        held.removeAll { $0 === window }
+        throw failure
       }
     }
-    result.slots = slots
-    return result
+  }
+
+  /// A window without its data: which tokens, in which order.
+  func plan(_ number: Int) -> Window {
+    let window = Window(slots: [], nFrames: order.windowFrames, rowsPerFrame: rowsPerFrame)
+    window.number = number
+    window.plan(order, work.cache)
+    window.shuffle(order, rowsPerFrame: rowsPerFrame)
+    return window
   }
 }
 
-/// A window on its way: decoded by a queue of its own.
-final class PendingWindow: Sendable {
-  let epoch: Int
-  let window: Int
-  private let done = DispatchSemaphore(value: 0)
-  private let result = Mutex<Result<Window, any Error>?>(nil)
+/// What the threads of a `WindowLoader` share; lives until the last of them has ended.
+private final class Work: Sendable {
+  let cache: CacheReader
+  let order: WindowOrder
+  let streams: [WindowLoader.Stream]
+  let rowsPerFrame: Int
+  let pool: Mutex<WindowPool>
+  /// Counts the jobs in the pool, and threads that are to end.
+  let nJobs = DispatchSemaphore(value: 0)
+  let nDecodedFrames = Atomic<Int>(0)
+  /// Every shard that was read from, by stream and number. They stay open: slots may refer to their mappings.
+  private let shards: Mutex<[ShardReader?]>
 
-  init(_ window: Int, of epoch: Int, loader: WindowLoader, queue: DispatchQueue) {
-    self.epoch = epoch
-    self.window = window
-    queue.async { [self] in
-      let outcome = Result { try loader.load(window, of: epoch) }
-      result.withLock { $0 = outcome }
-      done.signal()
+  init(cache: CacheReader, order: WindowOrder, streams: [WindowLoader.Stream], lookAhead: Int) {
+    self.cache = cache
+    self.order = order
+    self.streams = streams
+    let rowsPerFrame = cache.manifest.spec.sequencesPerFrame * cache.manifest.context
+    self.rowsPerFrame = rowsPerFrame
+    let isLent = streams.map { !$0.coding.isPlanar && cache.io == .mmap }
+    pool = Mutex(
+      WindowPool(lookAhead: lookAhead) {
+        Window(
+          slots: zip(streams, isLent).map { stream, isLent in
+            FrameSlots(
+              count: order.windowFrames, slotByteCount: rowsPerFrame * stream.coding.rowByteCount, isLent: isLent)
+          }, nFrames: order.windowFrames, rowsPerFrame: rowsPerFrame)
+      })
+    shards = Mutex([ShardReader?](repeating: nil, count: streams.count * cache.manifest.shards.count))
+  }
+
+  /// Works out what the windows that were asked for hold, and lets the threads begin.
+  func startUnplanned() {
+    while let window = pool.withLock({ $0.nextUnplanned() }) {
+      window.plan(order, cache)
+      let count = 1 + window.frames.count * streams.count
+      pool.withLock { $0.start(window, nJobs: count) }
+      for _ in 0..<count { nJobs.signal() }
     }
   }
 
-  /// Waits for the window; may be called once.
-  func wait() throws -> Window {
-    done.wait()
-    guard let outcome = result.withLock({ $0.take() }) else { preconditionFailure("a window is waited for once") }
-    return try outcome.get()
+  /// What a thread does.
+  func run() {
+    var decoder: FrameDecoder?
+    while true {
+      nJobs.wait()
+      let (job, isStopped) = pool.withLock { ($0.nextJob(), $0.isStopped) }
+      if isStopped { return }
+      // Jobs of windows that were given up are gone.
+      guard let (window, number) = job else { continue }
+      var failure: (any Error)?
+      do {
+        if decoder == nil { decoder = try FrameDecoder() }
+        if let decoder { try perform(number, of: window, decoder) }
+      } catch { failure = error }
+      pool.withLock { $0.finish(window, failure: failure) }
+    }
+  }
+
+  private func perform(_ job: Int, of window: Window, _ decoder: FrameDecoder) throws {
+    if job == 0 { return window.shuffle(order, rowsPerFrame: rowsPerFrame) }
+    let (stream, slot) = (job - 1).quotientAndRemainder(dividingBy: window.frames.count)
+    let place = cache.place(ofFrame: window.frames[slot])
+    try shard(place.shard, of: stream)
+      .read(frame: place.frame, with: decoder, into: window.slots[stream], slot: slot)
+    nDecodedFrames.wrappingAdd(1, ordering: .relaxed)
+  }
+
+  private func shard(_ index: Int, of stream: Int) throws -> ShardReader {
+    let i = stream * cache.manifest.shards.count + index
+    if let shard = shards.withLock({ $0[i] }) { return shard }
+    let shard = try cache.shard(index, of: "hooks/" + streams[stream].name)
+    shards.withLock { $0[i] = shard }
+    return shard
   }
 }

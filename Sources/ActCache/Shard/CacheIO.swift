@@ -39,13 +39,6 @@ enum ShardFile: ~Copyable, Sendable {
     }
   }
 
-  borrowing func isMapped() -> Bool {
-    switch self {
-    case .mapped: true
-    case .file: false
-    }
-  }
-
   /// A copy of bytes `range`.
   borrowing func bytes(_ range: Range<Int>) throws -> [UInt8] {
     switch self {
@@ -60,7 +53,10 @@ enum ShardFile: ~Copyable, Sendable {
     switch self {
     case .mapped(let mapping): return try mapping.withBytes(at: range.lowerBound, count: range.count, body)
     case .file(let descriptor):
-      if buffer.count < range.count { buffer = FrameBuffer(count: range.count) }
+      if buffer.count < range.count {
+        // With room for the frames to come, whose sizes differ a little.
+        buffer = FrameBuffer(count: max(1 << 16, range.count + range.count / 4))
+      }
       try buffer.withMutableBytes(0..<range.count) { bytes in try descriptor.read(at: range.lowerBound, into: &bytes) }
       return try buffer.withBytes(0..<range.count, body)
     }

@@ -8,6 +8,8 @@ final class ShardReader: Sendable {
   /// Bytes of a sequence in the content of a frame.
   let sequenceBytes: Int
   private let isRaw: Bool
+  /// Whether the content of frames can be used where it lies.
+  let lendsFrames: Bool
   private let file: ShardFile
   private let layout: ShardLayout
   private static let remedy = "remove it and run the same harvest command again to write it anew"
@@ -29,6 +31,7 @@ final class ShardReader: Sendable {
     header = layout.header
     sequenceBytes = header.sequenceBytes
     isRaw = header.isRaw
+    lendsFrames = isRaw && io == .mmap
   }
 
   /// Bytes that frame `frame` decodes to.
@@ -49,8 +52,23 @@ final class ShardReader: Sendable {
     }
   }
 
+  /// Puts the content of data frame `frame` into a slot: decoded, or lent where it lies uncompressed in a mapping.
+  func read(frame: Int, with decoder: FrameDecoder, into slots: FrameSlots, slot: Int) throws {
+    if lendsFrames { return try withFrame(frame, decoder) { slots.lend($0, to: slot) } }
+    try slots.fill(slot, byteCount: contentBytes(ofFrame: frame)) { output in
+      try decode(frame: frame, with: decoder, into: &output)
+    }
+  }
+
   /// Throws unless frame `frame` is, byte for byte, what the index says. Decodes nothing.
   func check(frame: Int, with decoder: FrameDecoder) throws { try withFrame(frame, decoder) { _ in } }
+
+  /// Lends the content of a frame where it lies (`lendsFrames`). `check` must have been called for it.
+  func withChecked<R>(frame: Int, _ body: (RawSpan) throws -> R) throws -> R {
+    precondition(lendsFrames, "frames of \(path) are not lent")
+    var none = FrameBuffer.none
+    return try file.withBytes(layout.offsets[frame]..<layout.offsets[frame + 1], buffer: &none, body)
+  }
 
   /// Lends the bytes of a frame as they are in the file, which have the digest of the index.
   private func withFrame<R>(_ frame: Int, _ decoder: FrameDecoder, _ body: (RawSpan) throws -> R) throws -> R {
@@ -72,7 +90,10 @@ final class ShardReader: Sendable {
 final class FrameDecoder {
   let zstd: ZstdDecoder
   /// Bytes of the file, where it is not mapped.
-  fileprivate(set) var input = FrameBuffer(count: 0)
+  fileprivate(set) var input = FrameBuffer.none
 
-  init() throws(ZstdError) { zstd = try ZstdDecoder() }
+  /// - Parameter verifiesContent: also check zstd's checksums, which the digests of the index make superfluous.
+  init(verifiesContent: Bool = false) throws(ZstdError) {
+    zstd = try ZstdDecoder(verifiesContent: verifiesContent)
+  }
 }
