@@ -195,7 +195,7 @@ struct ShardTests {
   @Test func threadsThatOpenAShardAtOnceShareIt() throws {
     let folder = try TemporaryFolder()
     try SmallCache().write(6, to: folder.path)
-    for _ in 0..<20 {
+    for _ in 0..<300 {
       let cache = try CacheReader(path: folder.path)
       let readers = Mutex<[ShardReader]>([])
       DispatchQueue.concurrentPerform(iterations: 16) { _ in
