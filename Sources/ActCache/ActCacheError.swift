@@ -16,6 +16,8 @@ public enum ActCacheError: Error, Equatable, CustomStringConvertible {
   case limit(String)
   /// A value cannot be stored in the chosen type.
   case unrepresentable(String)
+  /// Another process is at work on the cache.
+  case busy(String)
   /// The system refused a file operation.
   case file(MemoryError)
 
@@ -23,7 +25,7 @@ public enum ActCacheError: Error, Equatable, CustomStringConvertible {
     switch self {
     case .damaged(let file, let what, let remedy): "\(file): \(what); \(remedy)"
     case .mismatch(let what), .missing(let what), .incomplete(let what), .unsupported(let what), .limit(let what),
-      .unrepresentable(let what):
+      .unrepresentable(let what), .busy(let what):
       what
     case .file(let error): error.description
     }
@@ -37,6 +39,7 @@ public enum ActCacheError: Error, Equatable, CustomStringConvertible {
     case .missing: 66
     case .incomplete: 69
     case .unsupported, .limit: 64
+    case .busy: 75
     case .file(let error): error.exitCode
     }
   }

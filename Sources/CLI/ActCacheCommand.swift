@@ -9,8 +9,9 @@ struct ActCacheCommand: ParsableCommand {
     abstract: "Run a transformer once over a corpus, keep its activations, train any number of sparse autoencoders.",
     version: version,
     subcommands: [
-      HarvestCommand.self, TrainCommand.self, EvalCommand.self, EncodeCommand.self, InfoCommand.self, BenchCommand.self,
-      DoctorCommand.self,
+      HarvestCommand.self, TrainCommand.self, EvalCommand.self, EncodeCommand.self, InfoCommand.self, LsCommand.self,
+      VerifyCommand.self, RepairCommand.self, IndexCommand.self, GcCommand.self, ExportCommand.self, DumpCommand.self,
+      BenchCommand.self, DoctorCommand.self,
     ])
 
   static let version = "0.1.0"

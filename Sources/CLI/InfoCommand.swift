@@ -7,20 +7,29 @@ struct InfoCommand: ParsableCommand {
     commandName: "info", abstract: "Say what a cache holds and where it came from.")
 
   @Argument(help: "The cache's folder.") var cache: String
+  @Option(help: "Generation of a cache that has grown; by default the newest.") var generation: Int?
   @Flag(help: "Print the manifest as one JSON object.") var json = false
 
   func run() throws {
-    let manifest = try CacheReader(path: cache, allowIncomplete: true).manifest
+    let manifest = try CacheReader(
+      path: CacheFolder(cache).path, generation: generation, allowIncomplete: true
+    ).manifest
     if json { return try printJSON(manifest) }
-    let state = manifest.isComplete ? "complete" : "incomplete; the same harvest command continues it"
+    let (spec, tokens) = (manifest.spec, manifest.identity.tokens)
+    let files = manifest.shards.flatMap(\.files)
+    let first = tokens.bos.map { "each begins with token \($0)" } ?? "without BOS"
     print(
       """
-      \(cache): \(state)
+      \(cache): \(state(manifest))
       \(grouped(manifest.nSequences)) sequences of \(manifest.context) tokens (\(grouped(manifest.nTextTokens)) of text), \
-      \(grouped(manifest.heldOut.count)) held out, \(manifest.shards.count) shards
+      \(grouped(manifest.heldOut.count)) held out, \(manifest.shards.count) shards, \
+      \(byteSize(files.reduce(0) { $0 + $1.bytes })) on disk
       base key   \(manifest.baseKey.prefix(16))
-      weights    \(manifest.identity.weights.prefix(16))
+      weights    \(manifest.identity.weights.prefix(16)), \(manifest.identity.numerics)
       tokenizer  \(manifest.identity.tokenizer.prefix(16))
+      sequences  \(tokens.pack == "none" ? "one document each, padded" : "documents follow each other"), \(first)
+      held out   \(fixed(100 * spec.heldOut.fraction, 2)) %, at least \(spec.heldOut.minimum), seed \(spec.heldOut.seed)
+      layout     \(spec.sequencesPerShard) sequences per shard, \(spec.sequencesPerFrame) per frame
       """)
     for (number, text) in zip(1..., manifest.generations) {
       print(
@@ -32,17 +41,23 @@ struct InfoCommand: ParsableCommand {
     print()
     var table = TextTable([
       ("stream", .left), ("width", .right), ("dtype", .left), ("codec", .left), ("sequences", .right),
-      ("on disk", .right), ("median ‖x‖²", .right), ("max ‖x‖", .right), ("outliers", .right), ("scale", .right),
+      ("on disk", .right), ("of plain", .right), ("median ‖x‖²", .right), ("max ‖x‖", .right), ("outliers", .right),
+      ("scale", .right),
     ])
-    let streams = manifest.hooks.sorted { $0.key < $1.key } + manifest.logits.sorted { $0.key < $1.key }
-    for (name, stream) in streams {
+    let streams = [("hooks", manifest.hooks), ("logits", manifest.logits)].flatMap { kind, streams in
+      streams.sorted { $0.key < $1.key }.map { (folder: "\(kind)/\($0.key)/", name: $0.key, stream: $0.value) }
+    }
+    for (folder, name, stream) in streams {
+      let plain = files.filter { $0.path.hasPrefix(folder) }.reduce(0) { $0 + $1.contentBytes }
       let numbers =
         stream.statistics.map {
           [fixed($0.medianSquaredNorm, 2), fixed($0.maxNorm, 2), grouped($0.nOutliers), fixed($0.scale, 5)]
         } ?? ["", "", "", ""]
       table.add(
-        [name, "\(stream.width)", stream.dtype, stream.codec, grouped(stream.nSequences), byteSize(stream.bytes)]
-          + numbers)
+        [
+          name, "\(stream.width)", stream.dtype, stream.codec, grouped(stream.nSequences), byteSize(stream.bytes),
+          plain > 0 ? "\(fixed(100 * Double(stream.bytes) / Double(plain), 1)) %" : "",
+        ] + numbers)
     }
     print(table.text)
     for (policy, stream) in manifest.logits.sorted(by: { $0.key < $1.key }) {
@@ -57,6 +72,18 @@ struct InfoCommand: ParsableCommand {
           + "\(scientific(error.roundingMax))); measured on a sample of \(grouped(max(error.nTokens, error.nRounded))) tokens"
       )
     }
+  }
+
+  private func state(_ manifest: Manifest) -> String {
+    if manifest.isComplete {
+      return manifest.generations.count > 1 ? "complete, generation \(manifest.generation)" : "complete"
+    }
+    if manifest.generation == 0 { return "incomplete; the same harvest command continues it" }
+    let short = (manifest.hooks.merging(manifest.logits) { hook, _ in hook }).filter {
+      $0.value.nSequences < manifest.nSequences
+    }
+    return
+      "incomplete; \(short.keys.sorted().joined(separator: ", ")): not all sequences are there; harvest them for the rest"
   }
 }
 

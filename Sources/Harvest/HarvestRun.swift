@@ -52,20 +52,24 @@ package final class HarvestRun {
   package let streams: [StreamSpec]
 
   private static let maxNotices = 20
+  private let wanted: Inventory.Filter?
 
   /// Checks the settings against the model, the tokenizer and the cache that is there, if any, whose layout is kept.
   ///
   /// - Parameters:
   ///   - environment: of the process; says which worker this is if the settings do not.
   ///   - minFrameBytes: decoded bytes of a frame; smaller in tests only.
+  ///   - wanted: of what is missing, the ranges of streams to harvest; nil for all.
   package init(
     _ configuration: HarvestConfiguration, source: any ActivationSource, tokenizer: any TextTokenizer,
     environment: [String: String] = [:], minFrameBytes: Int = CacheSpec.minFrameBytes,
+    only wanted: Inventory.Filter? = nil,
     files: any FileOperations = RealFiles()
   ) throws {
     try configuration.validate()
     worker = try WorkerAssignment(option: configuration.worker, environment: environment)
     self.configuration = configuration
+    self.wanted = wanted
     self.source = source
     self.tokenizer = tokenizer
     self.files = files
@@ -113,7 +117,7 @@ package final class HarvestRun {
       let remedy = worker.count == 1 ? "it is written anew" : "the worker that it belongs to writes it anew"
       notice("\(ActCacheError.damaged(file: file, what: what, remedy: remedy))")
     }
-    let inventory = Inventory(contents, spec: spec, streams: writer.streams)
+    let inventory = Inventory(contents, spec: spec, streams: writer.streams, wanted: wanted)
     try checkFreeSpace(inventory)
 
     let pipeline = HarvestPipeline(

@@ -23,18 +23,11 @@ public enum SafetensorsWriter {
 
   /// Writes `path` durably (whole or not at all).
   public static func write(_ tensors: [Tensor], metadata: [String: String] = [:], to path: String) throws(MemoryError) {
-    var entries: [String: Entry] = [:]
-    var offset = 0
     let sorted = tensors.sorted { $0.name < $1.name }
-    for tensor in sorted {
-      let end = offset + tensor.shape.reduce(4, *)
-      entries[tensor.name] = .tensor(.init(dtype: "F32", shape: tensor.shape, dataOffsets: [offset, end]))
-      offset = end
-    }
-    if !metadata.isEmpty { entries["__metadata__"] = .metadata(metadata) }
+    let places = sorted.map { Place(name: $0.name, type: "F32", bytesPerElement: 4, shape: $0.shape) }
+    let offset = places.reduce(0) { $0 + $1.byteCount }
     var file = try DurableFile(path: path)
-    let header = paddedHeader(entries)
-    try file.write((0..<8).map { UInt8(truncatingIfNeeded: header.count >> (8 * $0)) } + header)
+    try file.write(head(places, metadata: metadata))
     let start = file.count
     for tensor in sorted {
       let before = file.count
@@ -44,6 +37,36 @@ public enum SafetensorsWriter {
     }
     precondition(file.count - start == offset, "tensors of \(path)")
     try file.commit()
+  }
+
+  /// A tensor of any type, for those who write the elements themselves.
+  package struct Place {
+    package var name: String
+    /// As the format has it: "F32", "BF16", "I64", …
+    package var type: String
+    package var bytesPerElement: Int
+    package var shape: [Int]
+
+    package init(name: String, type: String, bytesPerElement: Int, shape: [Int]) {
+      (self.name, self.type, self.bytesPerElement, self.shape) = (name, type, bytesPerElement, shape)
+    }
+
+    package var byteCount: Int { shape.reduce(bytesPerElement, *) }
+  }
+
+  /// What comes before the elements of `tensors`, which follow in this order without gaps. Larger elements should come
+  /// first: readers that map the file want them aligned.
+  package static func head(_ tensors: [Place], metadata: [String: String]) -> [UInt8] {
+    var entries: [String: Entry] = [:]
+    var offset = 0
+    for tensor in tensors {
+      let end = offset + tensor.byteCount
+      entries[tensor.name] = .tensor(.init(dtype: tensor.type, shape: tensor.shape, dataOffsets: [offset, end]))
+      offset = end
+    }
+    if !metadata.isEmpty { entries["__metadata__"] = .metadata(metadata) }
+    let header = paddedHeader(entries)
+    return (0..<8).map { UInt8(truncatingIfNeeded: header.count >> (8 * $0)) } + header
   }
 
   private enum Entry: Encodable {

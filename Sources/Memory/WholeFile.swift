@@ -12,3 +12,9 @@ package func readFile(
 package func removeFile(_ path: String, files: any FileOperations = RealFiles()) throws(MemoryError) {
   try uninterrupted { () throws(MemoryError) in try files.unlink(path) }
 }
+
+/// rename(2), durable; a file that has the new name is replaced.
+package func moveFile(_ old: String, to new: String, files: any FileOperations = RealFiles()) throws(MemoryError) {
+  try uninterrupted { () throws(MemoryError) in try files.rename(old, to: new) }
+  try synchronizeFolder(of: new, files: files)
+}

@@ -4,34 +4,10 @@ import Testing
 
 /// The program as a user meets it: the binary that was built beside these tests.
 @Suite struct CommandTests {
-  private struct Outcome {
-    var status: Int32
-    var output: String
-    var errors: String
-  }
-
-  private func actcache(_ arguments: String...) throws -> Outcome { try actcache(arguments) }
-
-  private func actcache(_ arguments: [String], environment: [String: String] = [:]) throws -> Outcome {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-      .appendingPathComponent("actcache")
-    process.arguments = arguments
-    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    process.currentDirectoryURL = SharedInputs.packageRoot
-    let (output, errors) = (Pipe(), Pipe())
-    process.standardOutput = output
-    process.standardError = errors
-    try process.run()
-    let text = output.fileHandleForReading.readDataToEndOfFile()
-    let messages = errors.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    return Outcome(
-      status: process.terminationStatus, output: String(decoding: text, as: UTF8.self),
-      errors: String(decoding: messages, as: UTF8.self))
-  }
-
-  @Test(arguments: ["", "harvest", "train", "eval", "encode", "info", "bench", "doctor"])
+  @Test(arguments: [
+    "", "harvest", "train", "eval", "encode", "info", "ls", "verify", "repair", "index", "gc", "export", "dump",
+    "bench", "doctor",
+  ])
   func everyCommandHasHelp(command: String) throws {
     let help = try command.isEmpty ? actcache("--help") : actcache(command, "--help")
     #expect(help.status == 0 && help.output.contains("USAGE: actcache"), "\(help)")

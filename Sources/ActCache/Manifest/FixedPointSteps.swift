@@ -8,7 +8,7 @@ package struct FixedPointSteps: Codable, Equatable, Sendable {
   let dtype: String
   package let steps: [Float]
 
-  private static func relativePath(_ stream: String) -> String { "\(stream)/steps.json" }
+  static func relativePath(_ stream: String) -> String { "\(stream)/steps.json" }
 
   /// Steps of σ / 2^s for the channels of `statistics`. A channel that hardly moves takes 2^-10 of its size for σ, and
   /// one that is always 0 a millionth of the largest σ, so that 24 bits are enough for it too.

@@ -46,7 +46,7 @@ public struct StreamSpec: Codable, Equatable, Sendable {
     StreamSpec(name: name, width: width, dtype: dtype, codec: codec, steps: steps)
   }
 
-  static let tokens = "tokens"
+  package static let tokens = "tokens"
   static let hooksPrefix = "hooks/"
   static let logitsPrefix = "logits/"
   /// The element type of streams of teacher targets.

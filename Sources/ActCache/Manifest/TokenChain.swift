@@ -8,6 +8,13 @@ package struct TokenChain: Equatable, Sendable {
   /// The start of a chain: the bytes of the base key.
   package init(baseKey: String) { value = Array(SHA256.hash(data: Array(baseKey.utf8))) }
 
+  /// A link that a record states; nil if it is none.
+  package init?(hexValue: String) {
+    let digits = hexValue.compactMap(\.hexDigitValue)
+    guard hexValue.utf8.count == 64, digits.count == 64 else { return nil }
+    value = stride(from: 0, to: 64, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+  }
+
   package var hexValue: String { hex(value) }
 
   /// Adds the token ids (and, with pack "none", the text lengths) of one shard.

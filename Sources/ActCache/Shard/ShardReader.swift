@@ -34,6 +34,9 @@ final class ShardReader: Sendable {
     lendsFrames = isRaw && io == .mmap
   }
 
+  /// Where data frame `frame` lies in the file.
+  func byteRange(ofFrame frame: Int) -> Range<Int> { layout.offsets[frame]..<layout.offsets[frame + 1] }
+
   /// Bytes that frame `frame` decodes to.
   func contentBytes(ofFrame frame: Int) -> Int { layout.contents[frame] }
 
@@ -73,7 +76,7 @@ final class ShardReader: Sendable {
   /// Lends the bytes of a frame as they are in the file, which have the digest of the index.
   private func withFrame<R>(_ frame: Int, _ decoder: FrameDecoder, _ body: (RawSpan) throws -> R) throws -> R {
     precondition(frame >= 0 && frame < header.nFrames, "frame \(frame) of \(header.nFrames)")
-    let range = layout.offsets[frame]..<layout.offsets[frame + 1]
+    let range = byteRange(ofFrame: frame)
     do {
       return try file.withBytes(range, buffer: &decoder.input) { bytes in
         guard XXH64.hash(bytes, seed: layout.digestSeed &+ UInt64(frame)) == layout.digests[frame] else {

@@ -1,0 +1,131 @@
+import Memory
+
+/// The records of a cache against each other.
+extension CacheSurvey {
+  mutating func judge(_ all: [Receipt], _ generations: [Generation], _ baseKey: String) {
+    let own = generations.filter { generation in
+      if generation.baseKey == baseKey { return true }
+      let file = Generation.relativePath(generation.nSequences)
+      add(
+        .corrupt, file, "it is of another cache (\(generation.baseKey.prefix(12)), not \(baseKey.prefix(12)))",
+        remedy: repair, moves: [file])
+      return false
+    }
+    let witness = TextWitness(baseKey: baseKey, receipts: all, generations: own)
+    self.witness = witness
+    for receipt in all where !witness.agrees(with: receipt) {
+      reject(receipt, "it is of another text than the records beside it", andFile: true)
+    }
+    let agreed = Dictionary(grouping: all.filter(witness.agrees)) { $0.stream.name }
+    let others = agreed.filter { $0.key != StreamSpec.tokens }.values.joined()
+    cut = TokenCut(
+      tokens: agreed[StreamSpec.tokens] ?? [], damaged: damaged[StreamSpec.tokens] ?? [],
+      followers: Dictionary(grouping: others, by: \.range).mapValues(\.count), ends: Set(own.map(\.nSequences)))
+    for (name, list) in agreed {
+      for receipt in list.sorted(by: { ($0.first, $0.end) < ($1.first, $1.end) }) {
+        if cut.contains(receipt.range) {
+          receipts[name, default: []].append(receipt)
+        } else if name == StreamSpec.tokens {
+          reject(receipt, "its sequences overlap those of other receipts of the tokens", andFile: true)
+        } else if cut.overlaps(receipt.range) {
+          unused += [Receipt.relativePath(receipt.range, of: name), receipt.file.path]
+        }
+      }
+    }
+    judgeGenerations(own, witness)
+    judgeReach()
+    judgeSteps(baseKey)
+  }
+
+  private mutating func judgeGenerations(_ own: [Generation], _ witness: TextWitness) {
+    for generation in own {
+      let n = generation.nSequences
+      let file = Generation.relativePath(n)
+      if n > cut.end {
+        add(
+          .incomplete, file, "of its \(n) sequences those from \(cut.end) on are missing",
+          remedy: "run the same harvest command again")
+      } else if !cut.pieces.contains(where: { $0.range.upperBound == n }) || witness.chain(at: n) != generation.chain {
+        add(.corrupt, file, "it is of another text than the receipts", remedy: repair, moves: [file])
+      } else {
+        generations.append(generation)
+      }
+    }
+  }
+
+  /// What the streams lack up to the end of the text, or of what is there of it.
+  private mutating func judgeReach() {
+    let again = "run the same harvest command again"
+    for gap in cut.gaps { add(.incomplete, StreamSpec.tokens, "sequences \(gap) are missing", remedy: again) }
+    let end = generations.last?.nSequences ?? cut.end
+    if cut.gaps.isEmpty, cut.end > end || generations.isEmpty {
+      let text = generations.isEmpty ? "" : " of the longer text"
+      add(
+        .incomplete, Generation.folder, "the harvest\(text) is not finished; \(cut.end) sequences are there",
+        remedy: again)
+    }
+    for name in Set(receipts.keys).union(damaged.keys).sorted() where name != StreamSpec.tokens {
+      let there = Set((receipts[name] ?? []).map(\.range)).union(damaged[name] ?? [])
+      let missing = cut.pieces.map(\.range).filter { $0.upperBound <= end && !there.contains($0) }
+      guard !missing.isEmpty else { continue }
+      let list = CacheSurvey.joined(missing).map { "\($0)" }.joined(separator: ", ")
+      add(
+        .incomplete, name, "sequences \(list) of \(end) are missing",
+        remedy: "\(again), or actcache repair \(folder.path)")
+    }
+  }
+
+  private static func joined(_ ranges: [Range<Int>]) -> [Range<Int>] {
+    var result: [Range<Int>] = []
+    for range in ranges {
+      if let last = result.last, last.upperBound == range.lowerBound {
+        result[result.count - 1] = last.lowerBound..<range.upperBound
+      } else {
+        result.append(range)
+      }
+    }
+    return result
+  }
+
+  /// The steps of fixed point, which the receipts repeat.
+  private mutating func judgeSteps(_ baseKey: String) {
+    for (name, list) in receipts {
+      guard let stream = list.first?.stream, let steps = stream.steps else { continue }
+      let file = FixedPointSteps.relativePath(name)
+      do {
+        let there = try FixedPointSteps.open(
+          cache: folder.path, stream: name, dtype: stream.dtype, baseKey: baseKey, files: RealFiles())
+        if there == nil { add(.note, file, "it is missing; the receipts repeat what it says", remedy: repair) }
+        guard let there, there != steps else { continue }
+        add(.corrupt, file, "its steps are not those of the receipts", remedy: repair, moves: [file])
+      } catch let error as ActCacheError {
+        if case .damaged(_, let what, _) = error {
+          add(.corrupt, file, what, remedy: repair, moves: [file])
+        } else {
+          add(.corrupt, file, "its steps are not those of the receipts", remedy: repair, moves: [file])
+        }
+      } catch { add(.unreadable, file, "\(error)", remedy: CacheSurvey.mend) }
+    }
+  }
+
+  mutating func judgeManifest() {
+    let file = Manifest.name
+    let index = "run actcache index \(folder.path)"
+    var written: Manifest?
+    do { written = try Manifest.open(cache: folder.path) } catch let error as ActCacheError {
+      if case .damaged(_, let what, _) = error { return add(.corrupt, file, what, remedy: index) }
+      return add(.unreadable, file, "\(error)", remedy: CacheSurvey.mend)
+    } catch { return add(.unreadable, file, "\(error)", remedy: CacheSurvey.mend) }
+    // What the records say can be known only if they are whole; while they are written, it changes.
+    guard !isBusy, findings.gravest != .corrupt, findings.gravest != .unreadable, spec != nil,
+      let derived = try? Manifest(CacheContents(cache: folder.path), path: folder.path)
+    else { return }
+    if let written {
+      let changes = derived.changes(since: written)
+      guard !changes.isEmpty else { return }
+      add(.incomplete, file, "it does not say what the receipts say: \(changes.joined(separator: "; "))", remedy: index)
+    } else if derived.generation > 0 {
+      add(.note, file, "it is missing; readers make it anew each time", remedy: index)
+    }
+  }
+}

@@ -1,0 +1,228 @@
+import Foundation
+import Memory
+
+/// Copies sequences of one hook out of a cache, as arrays that numpy or safetensors read. Holds one frame in memory.
+package struct SequenceExport {
+  package enum Format: String, CaseIterable, Sendable { case npy, safetensors }
+
+  package struct Configuration: Sendable {
+    package var hook = ""
+    /// "a-b": sequences a..<b, as in the names of shards; nil for all.
+    package var sequences: String?
+    package var format = Format.npy
+    package var out = ""
+    /// Also token ids and lengths.
+    package var tokens = false
+    /// Values as they are stored, instead of f32.
+    package var native = false
+    /// Leave held-out sequences out.
+    package var trainingOnly = false
+
+    package init() {}
+  }
+
+  /// What was written.
+  package struct Summary: Encodable, Sendable {
+    package var files: [String] = []
+    package var shape: [Int]
+    package var dtype: String
+    /// Held-out sequences among those written.
+    package var heldOut: [Int]
+    package var bytes = 0
+    package var wasInterrupted = false
+  }
+
+  private let configuration: Configuration
+  private let stored: StoredSequences
+  private let numbers: [Int]
+  private let width: Int
+  private let type: ElementType
+  private let metadata: [String: String]
+
+  /// - Throws: `ActCacheError.missing` for a hook or sequences that are not there, `.unsupported` for settings that make
+  ///   no sense.
+  package init(_ configuration: Configuration, cache: CacheReader) throws {
+    self.configuration = configuration
+    let manifest = cache.manifest
+    let hook = try cache.hook(configuration.hook)
+    stored = try StoredSequences(cache)
+    width = hook.width
+    type = try SequenceExport.type(configuration, hook.dtype)
+    let range = try SequenceExport.range(configuration.sequences, of: manifest.nSequences, cache.path)
+    let heldOut = Set(manifest.heldOut)
+    numbers = range.filter { !configuration.trainingOnly || !heldOut.contains($0) }
+    guard !numbers.isEmpty else {
+      throw ActCacheError.missing("--sequences \(range.lowerBound)-\(range.upperBound): all of them are held out")
+    }
+    metadata = [
+      "cache": manifest.baseKey, "stream": hook.streamKey, "hook": configuration.hook,
+      "generation": "\(manifest.generation)", "stored_dtype": hook.dtype, "scale": "\(hook.scale)",
+      "sequences": "\(range.lowerBound)-\(range.upperBound)",
+      "held_out": numbers.filter { heldOut.contains($0) }.map(String.init).joined(separator: ","),
+      "note": "activations are not scaled; sequences in held_out are for evaluation, never for training",
+    ]
+    try SequenceExport.check(out: configuration.out, cache: cache.path)
+  }
+
+  private static func type(_ configuration: Configuration, _ dtype: String) throws -> ElementType {
+    guard configuration.native else { return .f32 }
+    guard case .float(let type)? = StorageType(dtype) else {
+      throw ActCacheError.unsupported("--dtype native: \(dtype) has no counterpart in such files; leave it out for f32")
+    }
+    guard type != .bf16 || configuration.format == .safetensors else {
+      throw ActCacheError.unsupported("--dtype native: numpy has no bf16; leave it out for f32, or write safetensors")
+    }
+    return type
+  }
+
+  private static func range(_ text: String?, of n: Int, _ path: String) throws -> Range<Int> {
+    guard let text else { return 0..<n }
+    let ends = text.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
+    guard ends.count == 2, let a = ends[0], let b = ends[1], a < b else {
+      throw ActCacheError.unsupported("--sequences \(text): allowed are a-b with a < b, which leaves out b")
+    }
+    guard b <= n else {
+      throw ActCacheError.missing("--sequences \(text): \(path) has the sequences 0-\(n); choose among them")
+    }
+    return a..<b
+  }
+
+  private static func check(out: String, cache: String) throws {
+    func resolved(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
+    let folder = URL(fileURLWithPath: out).deletingLastPathComponent().path
+    guard !(resolved(folder) + "/").hasPrefix(resolved(cache) + "/") else {
+      throw ActCacheError.unsupported("--out \(out) lies inside the cache; choose another place")
+    }
+    do { _ = try FileDescriptor(readingFrom: folder).size() } catch .system(_, _, ENOENT) {
+      throw ActCacheError.file(.system(call: "create", path: folder, errno: ENOENT))
+    } catch {}
+    do { _ = try FileDescriptor(readingFrom: out).size() } catch .system(_, _, EISDIR) {
+      throw ActCacheError.unsupported("--out \(out) is a folder; give the name of a file")
+    } catch {}
+  }
+
+  /// - Parameter progress: told the sequences that are done.
+  /// - Throws: `ActCacheError.damaged`, `.file`. A file is whole or not there.
+  package func write(
+    isInterrupted: () -> Bool = { false }, progress: (_ done: Int, _ all: Int) -> Void = { _, _ in }
+  ) throws -> Summary {
+    var summary = Summary(
+      shape: [numbers.count, context, width], dtype: type.rawValue,
+      heldOut: numbers.filter { stored.isHeldOut($0) })
+    do {
+      switch configuration.format {
+      case .npy: try writeNPY(&summary, isInterrupted, progress)
+      case .safetensors: try writeSafetensors(&summary, isInterrupted, progress)
+      }
+    } catch is Interrupted {
+      summary.wasInterrupted = true
+    } catch let error as MemoryError { throw ActCacheError.file(error) }
+    return summary
+  }
+
+  private struct Interrupted: Error {}
+
+  private var context: Int { stored.cache.manifest.context }
+
+  // MARK: files
+
+  private func writeNPY(
+    _ summary: inout Summary, _ isInterrupted: () -> Bool, _ progress: (Int, Int) -> Void
+  ) throws {
+    let stem = configuration.out.hasSuffix(".npy") ? String(configuration.out.dropLast(4)) : configuration.out
+    func file(_ name: String, _ type: String, _ shape: [Int], _ body: (inout DurableFile) throws -> Void) throws {
+      let path = name.isEmpty ? configuration.out : "\(stem).\(name).npy"
+      var file = try DurableFile(path: path)
+      try file.write(NPYHeader.bytes(type: type, shape: shape))
+      try body(&file)
+      try file.commit()
+      summary.files.append(path)
+      summary.bytes += file.count
+    }
+    let n = numbers.count
+    try file("sequences", "<i8", [n]) { try $0.write(numbers: numbers.map(Int64.init)) }
+    try file("held_out", "|b1", [n]) { try $0.write(numbers: heldOutFlags) }
+    if configuration.tokens {
+      try file("tokens", "<i4", [n, context]) { try writeTokens(to: &$0) }
+      try file("lengths", "<i4", [n]) { try $0.write(numbers: lengths()) }
+    }
+    try file("", type == .f16 ? "<f2" : "<f4", [n, context, width]) {
+      try writeActivations(to: &$0, isInterrupted, progress)
+    }
+  }
+
+  private func writeSafetensors(
+    _ summary: inout Summary, _ isInterrupted: () -> Bool, _ progress: (Int, Int) -> Void
+  ) throws {
+    typealias Place = SafetensorsWriter.Place
+    let n = numbers.count
+    let activations = Place(
+      name: "activations", type: type.rawValue.uppercased(), bytesPerElement: type.byteCount,
+      shape: [n, context, width])
+    var places = [Place(name: "sequences", type: "I64", bytesPerElement: 8, shape: [n])]
+    if configuration.tokens {
+      places.append(Place(name: "tokens", type: "I32", bytesPerElement: 4, shape: [n, context]))
+      places.append(Place(name: "lengths", type: "I32", bytesPerElement: 4, shape: [n]))
+    }
+    places += [activations, Place(name: "held_out", type: "BOOL", bytesPerElement: 1, shape: [n])]
+    var file = try DurableFile(path: configuration.out)
+    let head = SafetensorsWriter.head(places, metadata: metadata)
+    try file.write(head)
+    try file.write(numbers: numbers.map(Int64.init))
+    if configuration.tokens {
+      try writeTokens(to: &file)
+      try file.write(numbers: lengths())
+    }
+    try writeActivations(to: &file, isInterrupted, progress)
+    try file.write(numbers: heldOutFlags)
+    let expected = places.reduce(head.count) { $0 + $1.byteCount }
+    precondition(file.count == expected, "\(file.count) bytes written, the header describes \(expected)")
+    try file.commit()
+    summary.files = [configuration.out]
+    summary.bytes = file.count
+  }
+
+  // MARK: arrays
+
+  private var heldOutFlags: [UInt8] { numbers.map { stored.isHeldOut($0) ? 1 : 0 } }
+
+  private func lengths() throws -> [Int32] {
+    try numbers.map { Int32(clamping: try stored.tokens(of: $0).length) }
+  }
+
+  private func writeTokens(to file: inout DurableFile) throws {
+    for number in numbers {
+      try file.write(numbers: try stored.tokens(of: number).tokens.map { Int32(bitPattern: $0) })
+    }
+  }
+
+  private func writeActivations(
+    to file: inout DurableFile, _ isInterrupted: () -> Bool, _ progress: (Int, Int) -> Void
+  ) throws {
+    var values = [Float](repeating: 0, count: context * width)
+    for (i, number) in numbers.enumerated() {
+      if isInterrupted() { throw Interrupted() }
+      var output = values.mutableSpan
+      try stored.read(number, hook: configuration.hook, into: &output)
+      try file.write(numbers: values.span, as: type)
+      progress(i + 1, numbers.count)
+    }
+  }
+}
+
+/// What begins a `.npy` file (numpy.lib.format, version 1.0).
+enum NPYHeader {
+  /// - Parameter type: of the elements as numpy's `descr` has it, such as "<f4".
+  static func bytes(type: String, shape: [Int]) -> [UInt8] {
+    let list = shape.map(String.init).joined(separator: ", ") + (shape.count == 1 ? "," : "")
+    var text = "{'descr': '\(type)', 'fortran_order': False, 'shape': (\(list)), }"
+    // Magic, version and length take 10 bytes; all of it is a multiple of 64.
+    while (10 + text.utf8.count + 1) % 64 != 0 { text += " " }
+    text += "\n"
+    let count = text.utf8.count
+    return [0x93] + Array("NUMPY".utf8) + [
+      1, 0, UInt8(truncatingIfNeeded: count), UInt8(truncatingIfNeeded: count >> 8),
+    ]
+      + Array(text.utf8)
+  }
+}

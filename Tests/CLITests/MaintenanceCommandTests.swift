@@ -1,0 +1,237 @@
+import Foundation
+import Memory
+import TestSupport
+import Testing
+
+/// `ls`, `verify`, `repair`, `index`, `gc`, `export` and `dump` as a user meets them.
+@Suite struct MaintenanceCommandTests {
+  private let folder: TemporaryFolder
+  private var cache: String { folder.path + "/cache" }
+  private let hook = "hook_embed"
+  private var shard: String { "\(cache)/hooks/\(hook)/000000000-000000032.zst" }
+  private var receipt: String { "\(cache)/receipts/hooks/\(hook)/000000000-000000032.json" }
+
+  /// A cache of two shards, made once.
+  private static let whole: (folder: TemporaryFolder, harvest: Outcome)? = {
+    guard let folder = try? TemporaryFolder() else { return nil }
+    let harvest = try? actcache(
+      "harvest", "--model", "data/model", "--corpus", "data/stories.jsonl.zst", "--hook", "hook_embed", "--context",
+      "16",
+      "--tokens", "1024", "--shard-tokens", "512", "--out", folder.path + "/cache", "--json")
+    return harvest.map { (folder, $0) }
+  }()
+
+  init() throws {
+    folder = try TemporaryFolder()
+    let whole = try #require(Self.whole)
+    #expect(whole.harvest.status == 0, "\(whole.harvest)")
+    try FileManager.default.copyItem(atPath: whole.folder.path + "/cache", toPath: folder.path + "/cache")
+  }
+
+  private func json(_ outcome: Outcome) throws -> [String: Any] {
+    try #require(try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Any], "\(outcome)")
+  }
+
+  private func flip(_ file: String, at byte: Int) throws {
+    var data = try Data(contentsOf: URL(fileURLWithPath: file))
+    data[byte] ^= 1
+    try data.write(to: URL(fileURLWithPath: file))
+  }
+
+  private func files() throws -> [String: Data] {
+    var files: [String: Data] = [:]
+    for file in try FileManager.default.subpathsOfDirectory(atPath: cache) where !file.hasPrefix(".lock") {
+      files[file] = FileManager.default.contents(atPath: cache + "/" + file)
+    }
+    return files
+  }
+
+  @Test func damageIsFoundRepairedAndClearedAway() throws {
+    let whole = try files()
+    let fine = try actcache("verify", cache, "--digest")
+    #expect(fine.status == 0 && fine.output.hasPrefix("\(cache): nothing is wrong (digest: 4 shards, "), "\(fine)")
+    #expect(try json(actcache("verify", cache, "--json"))["outcome"] as? String == "fine")
+
+    try flip(shard, at: 5000)
+    let found = try actcache("verify", cache)
+    #expect(found.status == 65)
+    #expect(found.output.hasPrefix("corrupt: \(shard): frame 0 (bytes 4096..<"), "\(found)")
+    #expect(
+      found.output.contains(
+        ") does not have the digest of the index; run actcache repair \(cache)\n\(cache): 1 problem (frames: "))
+    #expect(try actcache("verify", cache, "--quick").status == 0)
+    let parsed = try json(actcache("verify", cache, "--json"))
+    let findings = try #require(parsed["findings"] as? [[String: String]])
+    #expect(parsed["outcome"] as? String == "corrupt" && findings.map { $0["file"] } == [shard])
+
+    let aside = try actcache("repair", cache)
+    #expect(aside.status == 69, "\(aside)")
+    #expect(
+      aside.output == """
+        moved aside: \(receipt)
+        moved aside: \(shard)
+        made anew: \(cache)/manifest.json
+        incomplete: \(cache)/hooks/\(hook): sequences 0..<32 of 64 are missing; run the same harvest command again, or actcache repair \(cache)
+        \(cache): to harvest again what was damaged: actcache repair \(cache) --model MODEL
+
+        """)
+    let train = try actcache("train", "--cache", cache, "--hook", hook, "--out", folder.path + "/run")
+    #expect(train.status == 66 || train.status == 69, "\(train)")
+    let repaired = try actcache("repair", cache, "--model", "data/model")
+    #expect(repaired.status == 0, "\(repaired)")
+    #expect(
+      repaired.output
+        == "harvested again: \(receipt)\n\(cache): repaired; actcache gc \(cache) removes the .bad files\n")
+    let again = try actcache("repair", cache, "--model", "data/model")
+    #expect(
+      again.status == 0 && again.output == "\(cache): nothing to repair; actcache gc \(cache) removes the .bad files\n")
+    let dry = try actcache("gc", cache, "--dry-run")
+    #expect(dry.output.contains("would remove \(receipt).bad (") && dry.status == 0, "\(dry)")
+    let collected = try json(actcache("gc", cache, "--json"))
+    #expect((collected["removed"] as? [Any])?.count == 2)
+    #expect(try actcache("gc", cache).output == "\(cache): nothing to remove\n")
+    #expect(try files() == whole)
+  }
+
+  @Test func damagedTokensNeedTheText() throws {
+    let whole = try files()
+    try flip(cache + "/tokens/000000032-000000064.zst", at: 4200)
+    let first = try actcache("repair", cache, "--model", "data/model")
+    #expect(
+      first.status == 69
+        && first.output.hasSuffix(
+          "tokens are damaged, so the text is needed: actcache repair \(cache) --model MODEL --corpus stories.jsonl.zst\n"
+        ),
+      "\(first)")
+    #expect(
+      try actcache("repair", cache, "--model", "data/model", "--corpus", "data/stories.jsonl.zst").status == 0)
+    _ = try actcache("gc", cache)
+    #expect(try files() == whole)
+  }
+
+  @Test func theModelIsRecognised() throws {
+    let fine = try actcache("verify", cache, "--quick", "--recompute", "5", "--model", "data/model")
+    #expect(fine.status == 0, "\(fine)")
+    #expect(
+      fine.output.hasPrefix(
+        "recomputed: \(hook) (bf16): all of 10,240 values of 5 sequences are exactly the model's\n"), "\(fine)")
+    // The same names and shapes, one weight changed.
+    let other = folder.path + "/model"
+    try FileManager.default.copyItem(
+      at: SharedInputs.packageRoot.appendingPathComponent("data/model"), to: URL(fileURLWithPath: other))
+    let weights = try #require(
+      try FileManager.default.contentsOfDirectory(atPath: other).first { $0.hasSuffix(".safetensors") })
+    let size = try Data(contentsOf: URL(fileURLWithPath: "\(other)/\(weights)")).count
+    try flip("\(other)/\(weights)", at: size - 100)
+    let changed = try actcache("verify", cache, "--quick", "--recompute", "5", "--model", other)
+    #expect(changed.status == 78, "\(changed)")
+    #expect(changed.output.hasPrefix("otherModel: \(cache): it was made with another model: weights: "), "\(changed)")
+    let repair = try actcache("repair", cache, "--model", other)
+    #expect(repair.status == 78 && repair.errors.contains("this cache was made with another model"), "\(repair)")
+  }
+
+  @Test func theManifestIsMadeAnew() throws {
+    let whole = try files()
+    #expect(
+      try actcache("index", cache).output == "\(cache): the manifest was right before; generation 1, 64 sequences\n")
+    try flip(cache + "/manifest.json", at: 50)
+    #expect(try actcache("info", cache).status == 65)
+    let damaged = try actcache("verify", cache, "--quick")
+    #expect(damaged.status == 65 && damaged.output.contains("; run actcache index \(cache)\n"), "\(damaged)")
+    let index = try actcache("index", cache)
+    #expect(
+      index.status == 0 && index.output.hasPrefix("the manifest was damaged: its content has SHA-256 "), "\(index)")
+    #expect(try json(actcache("index", cache, "--json"))["changes"] as? [String] == [])
+    #expect(try files() == whole)
+  }
+
+  @Test func cachesAreListedAndSequencesShown() throws {
+    let list = try actcache("ls", folder.path)
+    #expect(
+      list.status == 0 && list.output.contains("\(cache)  complete           1         64   1,024  \(hook)"), "\(list)")
+    let caches = try #require(try json(actcache("ls", cache, folder.path, "--json"))["caches"] as? [[String: Any]])
+    #expect(caches.map { $0["path"] as? String } == [cache, cache] && caches[0]["state"] as? String == "complete")
+    let partly = try actcache("ls", folder.path + "/none", folder.path)
+    #expect(
+      partly.status == 66 && partly.output.contains(cache)
+        && partly.errors == "actcache: \(folder.path)/none: no such folder; check the path\n", "\(partly)")
+    try FileManager.default.createDirectory(atPath: folder.path + "/empty", withIntermediateDirectories: true)
+    let empty = try actcache("ls", folder.path + "/empty")
+    #expect(empty.status == 0 && empty.errors == "actcache: no cache at or below \(folder.path)/empty\n")
+
+    let dump = try actcache("dump", cache, "--sequence", "40", "--model", "data/model", "--positions", "1")
+    #expect(dump.status == 0, "\(dump)")
+    #expect(dump.output.hasPrefix("\(cache): sequence 40, "))
+    #expect(dump.output.contains("tokens  \(cache)/tokens/000000032-000000064.zst, frame 0 (bytes 4096..<"))
+    let parsed = try json(actcache("dump", cache, "--sequence", "40", "--json"))
+    #expect((parsed["tokens"] as? [Int])?.count == 16 && parsed["text"] == nil)
+    #expect(try actcache("dump", cache, "--sequence", "64").status == 66)
+    #expect(try actcache("info", cache).output.contains("layout     32 sequences per shard, "))
+  }
+
+  @Test func activationsAreExported() throws {
+    let out = folder.path + "/x.safetensors"
+    let export = try actcache(
+      "export", cache, "--hook", hook, "--sequences", "0-64", "--to", "safetensors", "--out", out, "--json")
+    #expect(export.status == 0, "\(export)")
+    #expect(export.errors.hasPrefix("actcache: note: 32 of these sequences are held out ("), "\(export)")
+    #expect(try json(export)["shape"] as? [Int] == [64, 16, 128])
+    #expect(try SafetensorsFile(path: out).tensors["activations"]?.shape == [64, 16, 128])
+    let training = try actcache(
+      "export", cache, "--hook", hook, "--to", "npy", "--out", folder.path + "/x.npy", "--training-only", "--tokens")
+    #expect(training.status == 0 && !training.errors.contains("held out"), "\(training)")
+    #expect(training.output.hasSuffix("\(folder.path)/x.npy\n32 × 16 × 128 f32, 265 kB\n"), "\(training)")
+    #expect(try actcache("export", cache, "--hook", hook, "--to", "csv", "--out", out).status == 64)
+    #expect(try actcache("export", cache, "--hook", "h", "--to", "npy", "--out", out).status == 66)
+    #expect(try actcache("export", cache, "--hook", hook, "--to", "npy", "--out", cache + "/x.npy").status == 64)
+    #expect(
+      try actcache("export", cache, "--hook", hook, "--to", "npy", "--out", folder.path + "/no/x.npy").status == 73)
+  }
+
+  @Test(arguments: ["verify", "repair", "index", "gc", "info", "dump --sequence 1", "export --hook h --to npy --out x"])
+  func pathsThatAreNoCacheAreRefusedInWords(command: String) throws {
+    let words = command.split(separator: " ").map(String.init)
+    func run(_ path: String) throws -> Outcome { try actcache([words[0], path] + words.dropFirst()) }
+    let before = try files()
+    let none = try run(folder.path + "/none")
+    #expect(
+      none.status == 66 && none.output.isEmpty
+        && none.errors == "actcache: \(folder.path)/none: no such folder; check the path\n", "\(none)")
+    let file = try run(shard)
+    #expect(
+      file.status == 66 && file.errors == "actcache: \(shard): a file, not a folder; give the folder of a cache\n",
+      "\(file)")
+    let other = try run(folder.path)
+    #expect(other.status == 66 && other.errors.hasPrefix("actcache: \(folder.path): no cache there; "), "\(other)")
+    #expect(try files() == before)
+  }
+
+  @Test(arguments: [
+    ["verify", "c", "--quick", "--digest"], ["verify", "c", "--recompute", "3"], ["verify", "c", "--model", "m"],
+    ["verify", "c", "--recompute", "0", "--model", "m"], ["repair", "c", "--corpus", "t.txt"], ["gc"], ["index"],
+    ["dump", "c"], ["dump", "c", "--sequence", "1", "--positions", "-1"],
+    ["export", "c", "--hook", "h", "--to", "npy"],
+  ])
+  func nonsenseIsAUsageError(arguments: [String]) throws {
+    let outcome = try actcache(arguments)
+    #expect(outcome.status == 64 && outcome.output.isEmpty && !outcome.errors.isEmpty, "\(outcome)")
+  }
+
+  @Test func aBusyCacheIsNotTouched() throws {
+    try flip(shard, at: 5000)
+    let before = try files()
+    let lock = try FolderLock(folder: cache, mode: .shared)
+    for command in [["gc", cache], ["gc", cache, "--dry-run"], ["index", cache], ["repair", cache]] {
+      let outcome = try actcache(command)
+      #expect(
+        outcome.status == 75
+          && outcome.errors
+            == "actcache: \(cache): another process is harvesting into this folder; wait for it and run this again\n",
+        "\(outcome)")
+    }
+    #expect(try actcache("verify", cache).status == 65)
+    #expect(try actcache("ls", cache).output.contains("harvesting"))
+    _ = consume lock
+    #expect(try files() == before)
+  }
+}
