@@ -11,9 +11,11 @@ SWIFT ?= swift
 PYTHON ?= python3
 ACTCACHE = .build/release/actcache
 SWIFT_SOURCES = Package.swift Sources Tests data/generator
-DEBIAN_PACKAGES = libopenblas-dev libzstd-dev zstd gzip pkg-config
+DEBIAN_PACKAGES = libopenblas-dev libzstd-dev zstd gzip pkg-config python3-venv
+# The Python of the tests that have others read our files.
+export ACTCACHE_PYTHON ?= $(CURDIR)/.build/python/bin/python
 
-.PHONY: demo test torture slurm build lint format setup bench model clean
+.PHONY: demo test torture slurm build lint format setup readers bench model clean
 
 demo: build
 	@sh scripts/demo.sh $(ACTCACHE)
@@ -22,7 +24,7 @@ build: setup
 	@echo "== build (release) =="
 	$(SWIFT) build -c release
 
-test: setup lint
+test: setup readers lint
 	@echo "== build (warnings are errors) and tests, debug =="
 	$(SWIFT) test
 	@echo "== build and tests, release =="
@@ -47,6 +49,9 @@ format:
 
 setup:
 	@sh scripts/setup.sh $(DEBIAN_PACKAGES)
+
+readers: setup
+	@sh scripts/python_readers.sh $(PYTHON) .build/python
 
 bench: build
 	@sh scripts/bench_peers.sh $(ACTCACHE) $(PYTHON)

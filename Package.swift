@@ -70,7 +70,7 @@ let package = Package(
     .testTarget(
       name: "ActCacheTests",
       dependencies: ["ActCache", "Memory", "TestSupport", .product(name: "Crypto", package: "swift-crypto")],
-      swiftSettings: language),
+      exclude: ["Fixtures"], swiftSettings: language),
     .testTarget(
       name: "HarvestTests",
       dependencies: ["Harvest", "ActCache", "Transformer", "LinearAlgebra", "Memory", "TestSupport"],

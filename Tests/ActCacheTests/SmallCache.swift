@@ -15,6 +15,8 @@ struct SmallCache {
   var perFrame = 2
   var heldOut = HeldOutRule(fraction: 0.02, minimum: 3, seed: 7)
   var weights = String(repeating: "a", count: 64)
+  /// On all values.
+  var factor: Float = 1
 
   var spec: CacheSpec {
     get throws {
@@ -52,10 +54,10 @@ struct SmallCache {
 
   func length(_ sequence: Int) -> Int { pack == "none" ? 1 + sequence % context : context }
 
-  /// A number that every stored type holds exactly and that names its place.
+  /// A number that every stored type holds exactly, if `factor` is 1, and that names its place.
   func value(_ sequence: Int, _ position: Int, _ channel: Int, hook: Int) -> Float {
     if position >= length(sequence) { return 0 }
-    return Float((sequence * 31 + position * 5 + channel * 3 + hook) % 127 - 63)
+    return factor * Float((sequence * 31 + position * 5 + channel * 3 + hook) % 127 - 63)
   }
 
   func block(_ range: Range<Int>, of streams: [StreamSpec]? = nil) -> SequenceBlock {
