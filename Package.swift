@@ -88,7 +88,7 @@ let package = Package(
       dependencies: ["Evaluate", "Train", "SAE", "Harvest", "Transformer", "ActCache", "LinearAlgebra", "TestSupport"],
       swiftSettings: language),
     .testTarget(name: "CLITests", dependencies: ["CLI", "TestSupport"], swiftSettings: language),
-    .testTarget(name: "ReportTests", dependencies: ["Report"], swiftSettings: language),
+    .testTarget(name: "ReportTests", dependencies: ["Report", "TestSupport"], swiftSettings: language),
     .testTarget(
       name: "TokenizerTests", dependencies: ["Tokenizer"], exclude: ["Fixtures"], swiftSettings: language),
   ],
