@@ -9,7 +9,8 @@ struct ActCacheCommand: ParsableCommand {
     abstract: "Run a transformer once over a corpus, keep its activations, train any number of sparse autoencoders.",
     version: version,
     subcommands: [
-      HarvestCommand.self, TrainCommand.self, EvalCommand.self, EncodeCommand.self, InfoCommand.self, BenchCommand.self,
+      HarvestCommand.self, TrainCommand.self, EvalCommand.self, EncodeCommand.self, InfoCommand.self, PlanCommand.self,
+      BenchCommand.self,
       DoctorCommand.self,
     ])
 
