@@ -50,10 +50,16 @@ let package = Package(
       name: "Evaluate", dependencies: ["SAE", "Transformer", "ActCache", "LinearAlgebra", "Memory"],
       swiftSettings: safe),
     .target(name: "Report", dependencies: ["Memory"], swiftSettings: safe),
+    .target(
+      name: "Measure",
+      dependencies: [
+        "Harvest", "Train", "Report", "Tokenizer", "SAE", "Transformer", "ActCache", "LinearAlgebra", "Memory",
+      ],
+      swiftSettings: safe),
     .executableTarget(
       name: "CLI",
       dependencies: [
-        "Harvest", "Train", "Evaluate", "Report",
+        "Harvest", "Train", "Evaluate", "Measure", "Report",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: safe),
@@ -87,8 +93,14 @@ let package = Package(
       name: "EvaluateTests",
       dependencies: ["Evaluate", "Train", "SAE", "Harvest", "Transformer", "ActCache", "LinearAlgebra", "TestSupport"],
       swiftSettings: language),
+    .testTarget(
+      name: "MeasureTests",
+      dependencies: [
+        "Measure", "Harvest", "Train", "Report", "SAE", "Transformer", "ActCache", "LinearAlgebra", "Memory",
+        "TestSupport",
+      ], swiftSettings: language),
     .testTarget(name: "CLITests", dependencies: ["CLI", "TestSupport"], swiftSettings: language),
-    .testTarget(name: "ReportTests", dependencies: ["Report"], swiftSettings: language),
+    .testTarget(name: "ReportTests", dependencies: ["Report", "TestSupport"], swiftSettings: language),
     .testTarget(
       name: "TokenizerTests", dependencies: ["Tokenizer"], exclude: ["Fixtures"], swiftSettings: language),
   ],

@@ -11,7 +11,7 @@ struct ActCacheCommand: ParsableCommand {
     subcommands: [
       HarvestCommand.self, TrainCommand.self, EvalCommand.self, EncodeCommand.self, InfoCommand.self, LsCommand.self,
       VerifyCommand.self, RepairCommand.self, IndexCommand.self, GcCommand.self, ExportCommand.self, DumpCommand.self,
-      BenchCommand.self, DoctorCommand.self,
+      PlanCommand.self, BenchCommand.self, DoctorCommand.self,
     ])
 
   static let version = "0.1.0"

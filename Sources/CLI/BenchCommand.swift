@@ -1,114 +1,100 @@
+import ActCache
 import ArgumentParser
 import Foundation
 import Harvest
 import LinearAlgebra
+import Measure
 import Memory
 import Report
 import SAE
-import Tokenizer
 import Train
-import Transformer
 
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bench", abstract: "Measure this machine on ActCache's own work.",
-    subcommands: [BenchTokenizeCommand.self, BenchForwardCommand.self, BenchTrainCommand.self])
+    commandName: "bench", abstract: "Measure this machine on ActCache's own work: the disk or the arithmetic?",
+    discussion: "Without a subcommand, all that applies to the cache and the model given.",
+    subcommands: [
+      BenchAllCommand.self, BenchCodecCommand.self, BenchReadCommand.self, BenchHarvestCommand.self,
+      BenchTrainCommand.self, BenchLiveCommand.self, BenchTokenizeCommand.self, BenchForwardCommand.self,
+    ], defaultSubcommand: BenchAllCommand.self)
 }
 
-struct BenchTrainCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "train", abstract: "Time training steps on synthetic activations.")
+/// What is measured, and where the result goes; for all of `bench` but tokenize and forward.
+struct BenchOptions: ParsableArguments {
+  @Option(help: "A cache.") var cache: String?
+  @Option(help: "A model: a folder, or a .gguf file; the one that made the cache, if there is one.") var model: String?
+  @Option(help: "Tokenizer folder or file; by default the model's own.") var tokenizer: String?
+  @Option(
+    parsing: .upToNextOption, help: "Text to harvest; by default what the cache's tokens say, or the embedded stories.")
+  var corpus: [String] = []
+  @Option(help: "Hook point; by default the cache's first, or the middle of the model.") var hook: String?
+  @Option(help: "Tokens per sequence; by default the cache's, or 128.") var context: Int?
+  @Option(help: "Existing folder for what is written only to be measured; by default beside the cache.")
+  var scratch: String?
+  @OptionGroup var threads: ThreadsOption
+  @Flag(help: "Print one JSON object.") var json = false
+  @Option(help: "Also draw a picture of who waits for whom: a .svg or .html file.") var out: String?
 
+  func validate() throws {
+    if let out, !out.hasSuffix(".svg"), !out.hasSuffix(".html") {
+      throw ValidationError("--out \(out): a name that ends in .svg or .html")
+    }
+    if let context, !(1...1 << 20).contains(context) {
+      throw ValidationError("--context \(context): allowed are 1 to 1,048,576")
+    }
+  }
+
+  /// The cache and the model given; without either the embedded model, where the program runs in its package.
+  func subject() throws -> Subject {
+    let isNeither = cache == nil && model == nil
+    if isNeither, !FileManager.default.fileExists(atPath: Subject.demoModel) {
+      throw ValidationError("give --cache, --model or both; there is no \(Subject.demoModel) here to fall back on")
+    }
+    return try Subject(
+      cache: cache, model: isNeither ? Subject.demoModel : model, tokenizer: tokenizer, corpora: corpus,
+      context: context,
+      scratch: scratch)
+  }
+
+  /// A cache to read: the one given, or one harvested from the model into a scratch folder, which lives as long as the
+  /// second value.
+  func readable(_ subject: Subject, _ hook: String, tokens: Int, _ flag: InterruptFlag) throws -> (
+    path: String, holder: ScratchFolder?
+  ) {
+    if let cache { return (cache, nil) }
+    let trial = try TrialHarvest(subject, hooks: [hook], interrupt: flag).run(tokens: tokens)
+    return (trial.cache.path, trial.folder)
+  }
+
+  func print(_ report: BenchReport) throws {
+    if json { try printJSON(report) } else { Swift.print(report.text) }
+    guard let out else { return }
+    let picture = report.picture
+    try DurableFile.write(Array((out.hasSuffix(".html") ? picture.html : picture.svg).utf8), to: out)
+    if !json { Swift.print("\npicture: \(out)") }
+  }
+}
+
+/// The SAE whose steps are timed on a cache.
+struct BenchSAEOptions: ParsableArguments {
   @Option(help: "topk or relu.") var arch = SAEConfiguration.Architecture.topk
-  @Option(help: "Width of the activations.") var d = 768
-  @Option(help: "Number of latents.") var latents = 24_576
+  @Option(help: "Number of latents, or a multiple of the width such as 8x; 24,576 on synthetic data.")
+  var latents: String?
   @Option(help: "topk: active latents per token.") var k = 32
   @Option(help: "relu: λ of the L1 penalty.") var l1: Float = 1
   @Option(help: "Tokens per step.") var batch = 4096
-  @Option(help: "Steps to time, after two that are not counted.") var steps = 8
-  @OptionGroup var threads: ThreadsOption
-  @Flag(help: "Print one JSON object.") var json = false
 
-  func run() throws {
-    threads.apply()
-    guard (1...1 << 20).contains(batch), (1...10_000).contains(steps) else {
-      throw ValidationError("--batch \(batch) --steps \(steps): allowed are 1 to 1,048,576 and 1 to 10,000")
+  func validate() throws {
+    guard (1...1 << 20).contains(batch) else {
+      throw ValidationError("--batch \(batch): allowed are 1 to 1,048,576")
     }
-    let configuration = SAEConfiguration(architecture: arch, dIn: d, dSAE: latents, k: k, l1: l1)
-    let result = try TrainBenchmark(configuration, batch: batch, steps: steps).run()
-    if json { return try printJSON(result) }
-    print(
-      """
-      \(arch.rawValue), d \(d), \(latents) latents, k \(k), batch \(batch), \(result.threads) threads, \
-      OpenBLAS \(BLASLibrary.coreName)
-      \(Int(result.tokensPerSecond)) tokens/s; \(fixed(result.medianSecondsPerStep * 1e3, 1)) ms/step \
-      (\(fixed(result.minSecondsPerStep * 1e3, 1)) to \(fixed(result.maxSecondsPerStep * 1e3, 1)) of \(steps)); \
-      L0 \(fixed(result.l0, 1)); encoder's share of arithmetic \(Int(result.encoderGFLOPs)) GFLOP/s
-      """)
   }
-}
 
-struct BenchForwardCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "forward", abstract: "Time the forward pass of a model.",
-    discussion: "scripts/peer_transformer.py times Hugging Face transformers beside it.")
-
-  @Option(help: "Model: a folder, or a .gguf file.") var model: String
-  @Option(help: "Tokens per sequence.") var context = 256
-  @Option(help: "Sequences per pass.") var sequences = 16
-  @Option(help: "Passes to time, after one that is not counted; the best counts.") var repeats = 3
-  @OptionGroup var threads: ThreadsOption
-  @Flag(help: "Print one JSON object.") var json = false
-
-  func run() throws {
-    threads.apply()
-    guard (1...1 << 20).contains(context), (1...1 << 16).contains(sequences) else {
-      throw ValidationError("--context \(context) --sequences \(sequences): allowed are 1 to 1,048,576 and 1 to 65,536")
-    }
-    let result = try ForwardBenchmark(
-      TransformerModel.load(path: model), context: context, sequences: sequences, repeats: repeats
-    ).run()
-    if json { return try printJSON(result) }
-    func line(_ name: String, _ rate: ForwardBenchmark.Rate) -> String {
-      "\(name)  \(grouped(Int(rate.wall))) tokens/s (\(grouped(Int(rate.processor))) per second of processor time)"
-    }
-    print(
-      """
-      \(result.sequences) sequences of \(result.context), \(result.threads) threads, OpenBLAS \(result.blasCore)
-      \(line("to the loss       ", result.loss))
-      \(line("to the final state", result.finalState))
-      \(line("to the middle hook", result.middleHook))
-      """)
-  }
-}
-
-struct BenchTokenizeCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "tokenize", abstract: "Time the tokenizer on a text.",
-    discussion: "scripts/check_tokenizer.py times Hugging Face tokenizers, and compares ids.")
-
-  @Option(help: "Tokenizer or model: a folder, a tokenizer.json or a .gguf file.") var tokenizer: String
-  @Option(help: "Text file.") var text: String
-  @Option(help: "What parts its documents.") var separator = "<|endoftext|>"
-  @Option(help: "Runs; the best counts.") var repeats = 5
-  @OptionGroup var threads: ThreadsOption
-  @Flag(help: "Print one JSON object.") var json = false
-
-  func run() throws {
-    threads.apply()
-    guard !separator.isEmpty else {
-      throw ValidationError("--separator is empty; give a text of at least one character")
-    }
-    let bytes = try MappedFile(path: text).copyOfBytes()
-    if let offset = UTF8Text.firstError(in: bytes) { throw TokenizerError.invalidUTF8(offset: offset) }
-    let documents = bytes.split(separator: Array(separator.utf8)).map { Array($0) }
-    let result = TokenizerBenchmark.run(
-      try ModelTokenizer.load(model: tokenizer).tokenizer, documents, threads: Threads.count,
-      repeats: repeats)
-    if json { return try printJSON(result) }
-    print(
-      "\(grouped(result.documents)) documents, \(byteSize(result.bytes)), \(grouped(result.ids)) tokens: "
-        + "\(fixed(result.singleThread, 1)) MB/s on one thread, \(fixed(result.allThreads, 1)) on \(result.threads)")
+  func configuration(width: Int, latents standard: String) throws -> SAEConfiguration {
+    var settings = TrainConfiguration.defaults
+    settings.latents = latents ?? standard
+    return SAEConfiguration(
+      architecture: arch, dIn: width, dSAE: try settings.latentCount(width: width), k: k, l1: l1)
   }
 }
 

@@ -3,6 +3,7 @@ import ArgumentParser
 import Evaluate
 import Foundation
 import Harvest
+import Measure
 import Memory
 import SAE
 import Tokenizer
@@ -45,6 +46,7 @@ func exitStatus(of error: any Error) -> Int32? {
     case .invalid: 64
     case .damaged: 65
     }
+  case let error as MeasureError: error == .interrupted ? ExitStatus.interrupted : 64
   case is EvaluateError: 65
   case is CocoaError, is DecodingError, is EncodingError, is POSIXError: 1
   default: nil

@@ -28,7 +28,8 @@ package protocol ActivationSource {
 }
 
 extension ActivationSource {
-  func run(
+  /// The same for values at hooks alone.
+  package func run(
     tokens: [UInt32], nSequences: Int, hooks: [String], observe: (Int, borrowing Span<Float>) throws -> Void
   ) throws {
     _ = try run(tokens: tokens, nSequences: nSequences, hooks: hooks, teacher: nil, observe: observe)

@@ -31,6 +31,8 @@ final class HarvestPipeline: Sendable {
     var end: TextEnd?
     var start: Date?
     var writerFailure: (any Error)?
+    /// Of the stages that have ended.
+    var lanes: [Lane] = []
   }
 
   private let configuration: HarvestConfiguration
@@ -46,6 +48,8 @@ final class HarvestPipeline: Sendable {
   private let report: @Sendable (HarvestProgress) -> Void
   private let notice: @Sendable (String) -> Void
   private let maxNotices: Int
+  private let keepsSpans: Bool
+  private let origin = LapTimer.now
   private let state = Mutex(State())
   private let shards = BoundedQueue<Work>(capacity: 1)
   private let computed = BoundedQueue<Computed>(capacity: 1)
@@ -63,7 +67,7 @@ final class HarvestPipeline: Sendable {
     configuration: HarvestConfiguration, nVocabulary: Int, text: TextSource, tokenizer: any TextTokenizer,
     worker: WorkerAssignment, writer: CacheWriter, inventory: Inventory, interrupt: InterruptFlag,
     progress: @escaping @Sendable (HarvestProgress) -> Void, notice: @escaping @Sendable (String) -> Void,
-    maxNotices: Int
+    maxNotices: Int, keepsSpans: Bool
   ) {
     self.configuration = configuration
     spec = writer.spec
@@ -78,6 +82,7 @@ final class HarvestPipeline: Sendable {
     report = progress
     self.notice = notice
     self.maxNotices = maxNotices
+    self.keepsSpans = keepsSpans
   }
 
   /// Runs the stages; the model on the calling thread.
@@ -97,11 +102,14 @@ final class HarvestPipeline: Sendable {
     reading.start()
     writing.start()
 
+    let timer = timer("model")
     var failure: (any Error)?
     do {
       while let work = try shards.pop() {
-        guard try compute(work, source) else { break }
+        timer.lap(.waitsForInput)
+        guard try compute(work, source, timer) else { break }
       }
+      timer.lap(.waitsForInput)
       if interrupt.isRaised { throw Stop.interrupted }
     } catch {
       failure = error
@@ -109,6 +117,7 @@ final class HarvestPipeline: Sendable {
     shards.cancel()
     computed.finish(failure.map { _ in Upstream() })
     writingDone.wait()
+    finish(timer)
 
     let (summary, end, nMoreNotices, writerFailure) = state.withLock { state in
       let nSequences = state.end?.nSequences ?? 0
@@ -117,7 +126,8 @@ final class HarvestPipeline: Sendable {
           nSequences: nSequences, nTokens: nSequences * spec.identity.tokens.context,
           nNewShards: state.nNewShards, nNewTokens: state.nCommittedTokens,
           bytesWritten: state.progress.bytesWritten, seconds: state.progress.seconds, notices: state.notices,
-          counts: state.end?.counts ?? CorpusCounts()),
+          counts: state.end?.counts ?? CorpusCounts(),
+          lanes: ["text", "model", "writer"].compactMap { name in state.lanes.first { $0.name == name } }),
         state.end, state.nMoreNotices, state.writerFailure
       )
     }
@@ -141,6 +151,7 @@ final class HarvestPipeline: Sendable {
   private func read() {
     let context = spec.identity.tokens.context
     let maxSequences = configuration.tokens.map { max(1, $0 / context) }
+    let timer = timer("text")
     do {
       let end = try text.read(
         configuration, tokenizer: tokenizer,
@@ -165,19 +176,22 @@ final class HarvestPipeline: Sendable {
           let total = maxSequences ?? fractionRead.map { $0 > 0 ? Int(Double(sequences) / $0) : 0 }
           state.withLock { $0.progress.nTotal = total.map { $0 * context } }
         },
-        deliver: { [self] in try deliver($0) })
+        deliver: { [self] in try deliver($0, timer) })
       if let end { try inventory.checkEnd(end, cache: configuration.out) }
       state.withLock { state in
         state.end = end
         state.progress.nTotal = end.map { $0.nSequences * context }
       }
+      timer.lap(.tokenize)
+      finish(timer)
       shards.finish()
     } catch {
+      finish(timer)
       shards.finish(error)
     }
   }
 
-  private func deliver(_ shard: TokenShard) throws -> Bool {
+  private func deliver(_ shard: TokenShard, _ timer: LapTimer) throws -> Bool {
     if interrupt.isRaised { throw Stop.interrupted }
     let missing = try inventory.missing(shard, cache: configuration.out)
     guard isOurs(shard.first / spec.sequencesPerShard), !missing.isEmpty else {
@@ -185,13 +199,15 @@ final class HarvestPipeline: Sendable {
       reportProgress()
       return true
     }
+    timer.lap(.tokenize)
+    defer { timer.lap(.waitsForRoom) }
     return shards.push(Work(shard: shard, missing: missing))
   }
 
   // MARK: forward
 
   /// Puts a shard through the model, block by block. False if nobody wants the result.
-  private func compute(_ work: Work, _ source: any ActivationSource) throws -> Bool {
+  private func compute(_ work: Work, _ source: any ActivationSource, _ timer: LapTimer) throws -> Bool {
     let shard = work.shard
     let all = work.missing.streams.map { self.streams[$0] }
     let streams = all.filter { $0.type != nil }
@@ -236,7 +252,9 @@ final class HarvestPipeline: Sendable {
         first: shard.first + start, tokens: tokens, lengths: lengths, activations: activations,
         targets: output?.frames ?? [], policyErrors: errors)
       let isEnd = range.upperBound == shard.nSequences
+      timer.lap(.forward)
       guard computed.push(Computed(block: block, work: work, isEnd: isEnd)) else { return false }
+      timer.lap(.waitsForRoom)
       state.withLock { state in
         state.progress.nNewTokens += tokens.count
         state.progress.nTokens += tokens.count
@@ -249,15 +267,18 @@ final class HarvestPipeline: Sendable {
   // MARK: writing
 
   private func write() {
+    let timer = timer("writer")
+    defer { finish(timer) }
     do {
       var shard: ShardSetWriter?
       while let next = try computed.pop() {
+        timer.lap(.waitsForInput)
         let (text, missing) = (next.work.shard, next.work.missing)
         let whole =
           try shard
           ?? writerBox.writer.begin(
             text.range, streams: missing.streams.map { streams[$0] }, writesTokens: missing.tokens,
-            saturates: configuration.saturate)
+            saturates: configuration.saturate, timer: timer)
         shard = whole
         try whole.append(next.block)
         guard next.isEnd else { continue }
@@ -270,6 +291,7 @@ final class HarvestPipeline: Sendable {
         }
         reportProgress()
       }
+      timer.lap(.waitsForInput)
     } catch {
       // An error that came down the queue is the caller's own.
       if !(error is Upstream) { state.withLock { $0.writerFailure = error } }
@@ -278,10 +300,26 @@ final class HarvestPipeline: Sendable {
     }
   }
 
+  // MARK: timing
+
+  private func timer(_ lane: String) -> LapTimer { LapTimer(lane, origin: origin, keepsSpans: keepsSpans) }
+
+  private func finish(_ timer: LapTimer) {
+    let lane = timer.lane
+    state.withLock { $0.lanes.append(lane) }
+  }
+
   private func reportProgress() {
     state.withLock { state in
       if let start = state.start { state.progress.seconds = Date().timeIntervalSince(start) }
       report(state.progress)
     }
   }
+}
+
+extension Activity {
+  /// Reading, decompressing and tokenizing text, and chaining its digest.
+  package static let tokenize = Activity(rawValue: "tokenize")
+  /// The model up to the last hook, and the copy of what it gives.
+  package static let forward = Activity(rawValue: "forward")
 }

@@ -27,6 +27,8 @@ package final class HarvestRun {
     package var counts = CorpusCounts()
     /// Records that were damaged and have been written anew.
     package var repaired: [String] = []
+    /// Where the time of the three stages went: "text", "model", "writer".
+    package var lanes: [Lane] = []
   }
 
   package enum Outcome: Equatable, Sendable {
@@ -83,12 +85,14 @@ package final class HarvestRun {
   ///
   /// - Parameters:
   ///   - interrupt: raised from outside to stop; the run then ends with `.interrupted`.
+  ///   - keepsSpans: the summary's lanes say when everything was done, not only how long it took.
   ///   - notice: told of text that is left out and of damage that is mended.
   ///   - progress: told after every forward pass; called from several threads, one at a time.
   /// - Throws: `HarvestError`, `ActCacheError`, `MemoryError`, and whatever the model throws. Everything committed
   ///   before stays good.
   package func run(
-    interrupt: InterruptFlag = InterruptFlag(), notice: @escaping @Sendable (String) -> Void = { _ in },
+    interrupt: InterruptFlag = InterruptFlag(), keepsSpans: Bool = false,
+    notice: @escaping @Sendable (String) -> Void = { _ in },
     progress: @escaping @Sendable (HarvestProgress) -> Void = { _ in }
   ) throws -> Outcome {
     do { try createFolder(configuration.out, files: files) } catch { throw ActCacheError.file(error) }
@@ -100,14 +104,14 @@ package final class HarvestRun {
       files: files)
     let streams = try calibration.resolve(streams, CacheContents(cache: configuration.out, files: files))
     let writer = try CacheWriter(path: configuration.out, spec: spec, streams: streams, files: files)
-    let outcome = try runLocked(writer, interrupt, notice, progress)
+    let outcome = try runLocked(writer, interrupt, keepsSpans, notice, progress)
     _ = consume lock
     return outcome
   }
 
   private func runLocked(
-    _ writer: CacheWriter, _ interrupt: InterruptFlag, _ notice: @escaping @Sendable (String) -> Void,
-    _ progress: @escaping @Sendable (HarvestProgress) -> Void
+    _ writer: CacheWriter, _ interrupt: InterruptFlag, _ keepsSpans: Bool,
+    _ notice: @escaping @Sendable (String) -> Void, _ progress: @escaping @Sendable (HarvestProgress) -> Void
   ) throws -> Outcome {
     try writer.sweepTemporaries()
     let contents = try writer.contents()
@@ -123,7 +127,7 @@ package final class HarvestRun {
     let pipeline = HarvestPipeline(
       configuration: configuration, nVocabulary: source.nVocabulary, text: text, tokenizer: tokenizer, worker: worker,
       writer: writer, inventory: inventory, interrupt: interrupt, progress: progress, notice: notice,
-      maxNotices: HarvestRun.maxNotices)
+      maxNotices: HarvestRun.maxNotices, keepsSpans: keepsSpans)
     var (summary, end, wasInterrupted) = try pipeline.run(source)
     let now = try writer.contents()
     let bad = Set(now.problems.map(\.record))

@@ -82,6 +82,12 @@ package struct Matrix: ~Copyable, @unchecked Sendable {
     base.update(from: other.base, count: count)
   }
 
+  /// Overwrites the elements from the first on with `values`, row by row.
+  package mutating func assign(first values: borrowing Span<Float>) {
+    precondition(values.count <= count, "\(values.count) values into [\(rows), \(columns)]")
+    values.withUnsafeBufferPointer { if let source = $0.baseAddress { base.update(from: source, count: $0.count) } }
+  }
+
   package subscript(row: Int, column: Int) -> Float {
     get {
       precondition(

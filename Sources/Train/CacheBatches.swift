@@ -28,6 +28,23 @@ package final class CacheBatches: BatchSource {
   package var tokensPerEpoch: Int { reader.nTokensPerEpoch }
   package var secondsWaited: Double { reader.secondsWaited }
 
+  package func lanes(since origin: UInt64) -> [Lane] {
+    var lane = Lane("decoder")
+    var time = 0.0
+    func add(_ activity: Activity, until end: Double) {
+      guard end > time else { return }
+      lane.add(Lane.Span(activity, from: time, to: end), keepsSpans: true)
+      time = end
+    }
+    for decoding in reader.decodings where decoding.upperBound > origin {
+      // It rests while the windows ahead are ready.
+      add(.waitsForRoom, until: LapTimer.seconds(decoding.lowerBound, since: origin))
+      add(.decode, until: LapTimer.seconds(decoding.upperBound, since: origin))
+    }
+    add(.waitsForRoom, until: LapTimer.seconds(LapTimer.now, since: origin))
+    return [lane]
+  }
+
   package func read(batch index: Int, into batch: inout Matrix) throws {
     try batch.withMutableSpan { try reader.read(batch: index, into: &$0) }
   }

@@ -1,15 +1,25 @@
+import ActCache
 import Foundation
 import LinearAlgebra
 import SAE
 
-/// Times training steps on synthetic activations: sparse combinations of 4·d directions plus noise, the data of the
-/// usual comparisons with PyTorch libraries.
-package struct TrainBenchmark: Sendable {
+extension Activity {
+  /// Losses and gradients.
+  package static let compute = Activity(rawValue: "compute")
+  /// Adam and what belongs to it.
+  package static let optimize = Activity(rawValue: "optimize")
+}
+
+/// Times training steps: on the batches of a source, or on synthetic activations, sparse combinations of 4·d directions
+/// plus noise, the data of the usual comparisons with PyTorch libraries, which cost nothing to read.
+package struct TrainBenchmark {
   package struct Result: Codable, Sendable {
     package var arch: SAEConfiguration.Architecture
     package var d, latents, k, batch: Int
     package var threads: Int
     package var steps: Int
+    /// Of every step, reading its batch included.
+    package var secondsPerStep: [Double]
     package var medianSecondsPerStep: Double
     package var minSecondsPerStep: Double
     package var maxSecondsPerStep: Double
@@ -18,40 +28,71 @@ package struct TrainBenchmark: Sendable {
     package var l0: Double
     /// Of the encoder's products alone (2·d·latents per token) at the measured tokens per second, in GFLOP/s.
     package var encoderGFLOPs: Double
+    /// Where the time went: "train", and the source's own threads.
+    package var lanes: [Lane]
   }
 
   package let configuration: SAEConfiguration
   package let batch: Int
   package let steps: Int
+  private let source: (any BatchSource)?
+  private static let uncounted = 2
 
-  package init(_ configuration: SAEConfiguration, batch: Int, steps: Int) {
+  /// - Parameter source: of batches of `batch` tokens; nil for synthetic ones.
+  package init(_ configuration: SAEConfiguration, batch: Int, steps: Int, source: (any BatchSource)? = nil) {
     self.configuration = configuration
     self.batch = batch
     self.steps = steps
+    self.source = source
   }
 
   /// Two steps are not counted.
   package func run() throws -> Result {
     let sae = try SparseAutoencoder(configuration, seed: 0)
     let optimizer = Optimizer(sae)
-    let pool = (0..<4).map { SharedMatrix(syntheticBatch(seed: UInt64($0))) }
-    sae.setDecoderBias(fromMedianOf: pool[0].matrix)
+    let pool = source == nil ? (0..<4).map { SharedMatrix(syntheticBatch(seed: UInt64($0))) } : []
+    var read = Matrix(source == nil ? 0 : batch, configuration.dIn)
+    let scale = Float(source?.normalizationScale ?? 1)
+    if let source {
+      try source.read(batch: 0, into: &read)
+      read.scale(by: scale)
+      sae.setDecoderBias(fromMedianOf: read)
+    } else {
+      sae.setDecoderBias(fromMedianOf: pool[0].matrix)
+    }
     var seconds: [Double] = []
     var l0 = 0.0
-    for step in 0..<steps + 2 {
+    var origin = LapTimer.now
+    var timer = LapTimer("train", origin: origin, keepsSpans: true)
+    for step in 0..<steps + TrainBenchmark.uncounted {
+      if step == TrainBenchmark.uncounted {
+        origin = LapTimer.now
+        timer = LapTimer("train", origin: origin, keepsSpans: true)
+      }
       let start = ContinuousClock.now
-      l0 = sae.computeGradients(pool[step % 4].matrix).l0
+      if let source {
+        let waited = source.secondsWaited
+        try source.read(batch: step, into: &read)
+        read.scale(by: scale)
+        timer.lap(source.reading, afterWaiting: source.secondsWaited - waited)
+        l0 = sae.computeGradients(read).l0
+      } else {
+        l0 = sae.computeGradients(pool[step % 4].matrix).l0
+      }
+      timer.lap(.compute)
       optimizer.apply(to: sae, learningRate: Schedule.defaultPeak(dSAE: configuration.dSAE))
-      if step >= 2 { seconds.append((ContinuousClock.now - start) / .seconds(1)) }
+      timer.lap(.optimize)
+      if step >= TrainBenchmark.uncounted { seconds.append((ContinuousClock.now - start) / .seconds(1)) }
     }
-    seconds.sort()
-    let median = seconds[seconds.count / 2]
+    let sorted = seconds.sorted()
+    let median = sorted[sorted.count / 2]
     let rate = Double(batch) / median
     return Result(
       arch: configuration.architecture, d: configuration.dIn, latents: configuration.dSAE, k: configuration.k,
-      batch: batch, threads: Threads.count, steps: steps, medianSecondsPerStep: median,
-      minSecondsPerStep: seconds[0], maxSecondsPerStep: seconds[seconds.count - 1], tokensPerSecond: rate, l0: l0,
-      encoderGFLOPs: rate * 2 * Double(configuration.dIn * configuration.dSAE) / 1e9)
+      batch: batch, threads: Threads.count, steps: steps, secondsPerStep: seconds, medianSecondsPerStep: median,
+      minSecondsPerStep: sorted[0], maxSecondsPerStep: sorted[sorted.count - 1], tokensPerSecond: rate, l0: l0,
+      encoderGFLOPs: rate * 2 * Double(configuration.dIn * configuration.dSAE) / 1e9,
+      lanes: [timer.lane] + (source?.lanes(since: origin) ?? []))
   }
 
   private func normals(_ count: Int, seed: UInt64) -> [Float] {

@@ -1,3 +1,4 @@
+import ActCache
 import Foundation
 import LinearAlgebra
 import Memory
@@ -18,6 +19,15 @@ package protocol BatchSource {
   var identity: DataIdentity { get }
   /// Fills `batch` [tokens, width] with raw activations.
   func read(batch index: Int, into batch: inout Matrix) throws
+  /// What `read` does while it does not wait.
+  var reading: Activity { get }
+  /// What other threads did for this source; `origin` as for `LapTimer`.
+  func lanes(since origin: UInt64) -> [Lane]
+}
+
+extension BatchSource {
+  package var reading: Activity { .gather }
+  package func lanes(since origin: UInt64) -> [Lane] { [] }
 }
 
 /// Decides every batch, together with the seed: which activations, of which text, in which order.

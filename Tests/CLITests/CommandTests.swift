@@ -6,7 +6,7 @@ import Testing
 @Suite struct CommandTests {
   @Test(arguments: [
     "", "harvest", "train", "eval", "encode", "info", "ls", "verify", "repair", "index", "gc", "export", "dump",
-    "bench", "doctor",
+    "plan", "bench", "doctor",
   ])
   func everyCommandHasHelp(command: String) throws {
     let help = try command.isEmpty ? actcache("--help") : actcache(command, "--help")
@@ -70,4 +70,35 @@ import Testing
     #expect(try #require(results.first?["l0"] as? Double) <= 4)
     #expect(try actcache("info", cache).output.contains("64 sequences of 16 tokens"))
   }
+
+  @Test func benchesAndPlansSayWhatTheyLack() throws {
+    let folder = try TemporaryFolder()
+    #expect(try actcache("bench", "read", "--cache", folder.path + "/none").status == 66)
+    #expect(try actcache("bench", "--cache", "c", "--out", "picture.png").errors.contains(".svg or .html"))
+    let config = folder.path + "/train.yaml"
+    try Data("cache: \(folder.path)/cache\nhook: h\nk: [1, 2]\n".utf8).write(to: URL(fileURLWithPath: config))
+    let plan = try actcache("plan", "--config", config, "--sweep")
+    #expect(plan.status == 64 && plan.errors.contains("no cache there yet; add --model"), "\(plan)")
+    #expect(try actcache("plan", "--config", config, "--model", "data/model").status == 64, "lists need --sweep")
+    #expect(try actcache("plan", "--config", config, "--sweep", "--runs", "2").status == 64)
+    #expect(try actcache("plan", "--config", folder.path + "/none.yaml").status == 66)
+  }
+
+  // In debug the model would take minutes.
+  #if !DEBUG
+    @Test func benchesPrintJSONAndDrawAPicture() throws {
+      let folder = try TemporaryFolder()
+      let picture = folder.path + "/bench.html"
+      let harvest = try actcache(
+        "bench", "harvest", "--tokens", "8192", "--scratch", folder.path, "--json", "--out", picture)
+      let report = try #require(
+        try JSONSerialization.jsonObject(with: Data(harvest.output.utf8)) as? [String: Any], "\(harvest)")
+      #expect(((report["harvest"] as? [String: Any])?["lanes"] as? [Any])?.count == 3)
+      #expect(isWellFormedXML(try String(contentsOfFile: picture, encoding: .utf8)))
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["bench.html"])
+      let codec = try actcache(
+        "bench", "codec", "--tokens", "2048", "--dtype", "bf16", "fix:6", "--scratch", folder.path)
+      #expect(codec.status == 0 && codec.output.contains("fix:6  zstd:1"), "\(codec)")
+    }
+  #endif
 }

@@ -81,6 +81,35 @@ struct HarvestRunTests {
     #expect(cache.manifest.generations.count == 1 && text.counts.documents == 30 && text.corpora == ["text.txt"])
   }
 
+  @Test func theSummarySaysWhereTheTimeWent() throws {
+    let test = try Case()
+    let model = FakeModel()
+    let outcome = try HarvestRun(
+      test.configuration, source: model, tokenizer: ByteTokenizer(), minFrameBytes: 4096
+    ).run(keepsSpans: true)
+    guard case .finished(let summary) = outcome else {
+      Issue.record("\(outcome)")
+      return
+    }
+    #expect(summary.lanes.map(\.name) == ["text", "model", "writer"])
+    let lanes = Dictionary(uniqueKeysWithValues: summary.lanes.map { ($0.name, $0) })
+    let (text, forward, writer) = try (
+      #require(lanes["text"]), #require(lanes["model"]), #require(lanes["writer"])
+    )
+    #expect(Set(text.totals.map(\.activity)) == [.tokenize, .waitsForRoom])
+    #expect(Set(forward.totals.map(\.activity)) == [.waitsForInput, .forward, .waitsForRoom])
+    #expect(Set(writer.totals.map(\.activity)) == [.waitsForInput, .write, .encode, .sync])
+    #expect(forward.spans.filter { $0.activity == .forward }.count == model.nPasses)
+    #expect(writer.spans.filter { $0.activity == .sync }.count == summary.nNewShards)
+    for lane in summary.lanes {
+      #expect(lane.busySeconds > 0)
+      for (a, b) in zip(lane.spans, lane.spans.dropFirst()) { #expect(a.end == b.start) }
+    }
+    // Nothing is written before it is computed.
+    let firstPass = try #require(forward.spans.first { $0.activity == .forward })
+    #expect(writer.spans.allSatisfy { $0.activity != .encode || $0.start >= firstPass.end })
+  }
+
   @Test func aSecondRunDoesNothingAndSaysSo() throws {
     let test = try Case()
     _ = try test.run()

@@ -9,6 +9,8 @@ import Memory
 public final class TrainingReader {
   /// Time spent waiting for windows that were not decoded yet, so far.
   public private(set) var secondsWaited = 0.0
+  /// When the last windows were decoded, by `LapTimer.now`: on other threads, while earlier ones were used.
+  package var decodings: [Range<UInt64>] { loader.decodings }
   public let order: TokenOrder
   public let source: TrainingSource
   private let loader: WindowLoader

@@ -26,6 +26,8 @@ final class Window: @unchecked Sendable {
   var nHolders = 0
   var nJobs = 0
   var nHandedOut = 0
+  /// When the first job was handed out, by `LapTimer.now`.
+  var began: UInt64 = 0
   var nDone = 0
   var failure: (any Error)?
   /// Threads that wait for `finished`.

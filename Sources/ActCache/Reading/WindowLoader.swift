@@ -22,6 +22,8 @@ final class WindowLoader: Sendable {
   var rowsPerFrame: Int { work.rowsPerFrame }
   /// Frames decoded so far, of all streams.
   var nDecodedFrames: Int { work.nDecodedFrames.load(ordering: .relaxed) }
+  /// When the last windows were decoded: from the first of a window's frames to the last.
+  var decodings: [Range<UInt64>] { work.pool.withLock { $0.decodings.all } }
   /// Windows that are in memory.
   var nWindowsInMemory: Int { work.pool.withLock { $0.nWindows } }
 

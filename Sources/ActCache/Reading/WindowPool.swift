@@ -16,6 +16,7 @@ struct WindowPool {
   /// Where each reader is; nil if it has not begun or is gone.
   private var positions: [Int?] = []
   private(set) var isStopped = false
+  private(set) var decodings = DecodingLog()
 
   init(lookAhead: Int, make: @escaping @Sendable () -> Window) {
     self.lookAhead = lookAhead
@@ -181,6 +182,7 @@ struct WindowPool {
   mutating func nextJob() -> (window: Window, job: Int)? {
     guard let window = running.first else { return nil }
     let job = window.nHandedOut
+    if job == 0 { window.began = LapTimer.now }
     window.nHandedOut += 1
     if window.nHandedOut == window.nJobs { running.removeFirst() }
     return (window, job)
@@ -195,6 +197,8 @@ struct WindowPool {
       running.removeAll { $0 === window }
     }
     guard window.nDone == window.nJobs else { return }
+    // The clock runs in steps, and never back.
+    decodings.append(window.began..<max(window.began, LapTimer.now))
     window.state = .finished
     while window.nWaiting > 0 {
       window.nWaiting -= 1

@@ -50,13 +50,17 @@ package final class CacheWriter {
   }
 
   /// Starts to write sequences `range` of `streams`, and of the tokens if they are wanted.
-  /// - Parameter saturates: what f16 cannot hold becomes ±65,504 and is counted; otherwise it is an error.
+  ///
+  /// - Parameters:
+  ///   - saturates: what f16 cannot hold becomes ±65,504 and is counted; otherwise it is an error.
+  ///   - timer: of the thread that writes; told what the time goes into.
   package func begin(
-    _ range: Range<Int>, streams: [StreamSpec]? = nil, writesTokens: Bool = true, saturates: Bool = false
+    _ range: Range<Int>, streams: [StreamSpec]? = nil, writesTokens: Bool = true, saturates: Bool = false,
+    timer: LapTimer? = nil
   ) throws -> ShardSetWriter {
     try ShardSetWriter(
       cache: path, spec: spec, streams: streams ?? self.streams, writesTokens: writesTokens, range: range,
-      saturates: saturates, files: files)
+      saturates: saturates, files: files, timer: timer)
   }
 
   /// Records that the text ends after `nSequences`.

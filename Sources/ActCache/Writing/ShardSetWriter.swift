@@ -14,6 +14,7 @@ package final class ShardSetWriter {
   private let tokens: TokenShardWriter?
   private let shards: [ShardWriter]
   private let targetShards: [ShardWriter]
+  private let timer: LapTimer?
   private var statistics: [StreamStatistics]
   private var next: Int
   private var nTextTokens = 0
@@ -22,7 +23,7 @@ package final class ShardSetWriter {
 
   init(
     cache: String, spec: CacheSpec, streams: [StreamSpec], writesTokens: Bool, range: Range<Int>,
-    saturates: Bool, files: any FileOperations
+    saturates: Bool, files: any FileOperations, timer: LapTimer? = nil
   ) throws {
     self.cache = cache
     self.spec = spec
@@ -34,6 +35,7 @@ package final class ShardSetWriter {
     self.range = range
     encoder = try FrameEncoder(spec: spec, streams: streams, saturates: saturates)
     nSaturated = streams.map { _ in 0 }
+    self.timer = timer
     next = range.lowerBound
     statistics = streams.map { StreamStatistics(width: $0.width) }
     func start(_ stream: StreamSpec) throws -> ShardWriter {
@@ -44,6 +46,7 @@ package final class ShardSetWriter {
     tokens = writesTokens ? try TokenShardWriter(spec: spec, shard: start(spec.tokenStream)) : nil
     shards = try streams.map(start)
     targetShards = try targetStreams.map(start)
+    timer?.lap(.write)
   }
 
   /// Appends the sequences that follow: a whole number of frames, unless they end the range.
@@ -61,20 +64,27 @@ package final class ShardSetWriter {
     for (stream, values) in zip(streams, block.activations) {
       precondition(values.count == block.nSequences * context * stream.width, "\(stream.name): \(values.count) values")
     }
-    for frame in try encoder.encode(block) {
+    let frames = try encoder.encode(block)
+    timer?.lap(.encode)
+    for frame in frames {
       for (i, output) in frame.enumerated() {
         try shards[i].append(output.frame)
         statistics[i].merge(output.statistics)
         nSaturated[i] += output.nSaturated
       }
     }
+    timer?.lap(.write)
     for (shard, frames) in zip(targetShards, block.targets) {
-      for frame in try encoder.encode(frames) { try shard.append(frame) }
+      let encoded = try encoder.encode(frames)
+      timer?.lap(.encode)
+      for frame in encoded { try shard.append(frame) }
+      timer?.lap(.write)
     }
     for (name, error) in block.policyErrors { policyErrors[name, default: PolicyError()].merge(error) }
     try tokens?.append(block)
     for length in block.lengths { nTextTokens += Int(length) }
     next = end
+    timer?.lap(.write)
   }
 
   /// Makes the range part of the cache.
@@ -99,6 +109,7 @@ package final class ShardSetWriter {
       receipts.append(try commit(stream, shards[i].commit(), statistics[i], nSaturated: nSaturated[i]))
     }
     for (stream, shard) in zip(targetStreams, targetShards) { receipts.append(try commit(stream, shard.commit())) }
+    timer?.lap(.sync)
     return receipts
   }
 }
