@@ -75,7 +75,9 @@ let package = Package(
       exclude: ["Fixtures"], swiftSettings: language),
     .testTarget(
       name: "ActCacheTests",
-      dependencies: ["ActCache", "Memory", "TestSupport", .product(name: "Crypto", package: "swift-crypto")],
+      dependencies: [
+        "ActCache", "LinearAlgebra", "Memory", "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
+      ],
       exclude: ["Fixtures"], swiftSettings: language),
     .testTarget(
       name: "HarvestTests",

@@ -111,45 +111,98 @@
       #expect(rate("decode") > 50)
     }
 
-    @Test(arguments: [64, 768]) func gatheringBatches(width: Int) throws {
+    /// Shuffled batches, all of an epoch, against a plain loop over the same frames.
+    @Test(arguments: [64, 768], ["bf16", "none"]) func shuffledBatches(width: Int, name: String) throws {
       let folder = try TemporaryFolder()
-      let hooks = [StreamSpec.hook("h", width: width, dtype: "bf16")]
+      let isRaw = name == "none"
+      let hooks = [
+        StreamSpec.hook("h", width: width, dtype: isRaw ? "f32" : name, codec: isRaw ? "none" : "zstd:1")
+      ]
+      let perFrame = max(1, 512 / width)
       let n = 1024 * 64 / width * 4
-      let cache = SmallCache(context: 128, hooks: hooks, perShard: n, perFrame: max(1, 512 / width))
+      let cache = SmallCache(
+        context: 128, hooks: hooks, perShard: n / 4, perFrame: perFrame)
       let spec = try cache.spec
       let writer = try CacheWriter(path: folder.path, spec: spec, streams: hooks)
-      let shard = try writer.begin(0..<n)
       var values: [Float] = []
-      while values.count < spec.sequencesPerFrame * 128 * width { values += SpeedTests.frame(UInt64(values.count)) }
-      values.removeLast(values.count - spec.sequencesPerFrame * 128 * width)
+      while values.count < perFrame * 128 * width { values += SpeedTests.frame(UInt64(values.count)) }
+      values.removeLast(values.count - perFrame * 128 * width)
+      var chain = TokenChain(baseKey: try spec.identity.baseKey())
       let encode = try seconds {
-        for first in stride(from: 0, to: n, by: spec.sequencesPerFrame) {
-          try shard.append(
-            SequenceBlock(
-              first: first, tokens: [UInt32](repeating: 3, count: spec.sequencesPerFrame * 128),
-              lengths: [UInt32](repeating: 128, count: spec.sequencesPerFrame), activations: [values]))
+        for start in stride(from: 0, to: n, by: n / 4) {
+          let shard = try writer.begin(start..<(start + n / 4))
+          for first in stride(from: start, to: start + n / 4, by: perFrame) {
+            try shard.append(
+              SequenceBlock(
+                first: first, tokens: [UInt32](repeating: 3, count: perFrame * 128),
+                lengths: [UInt32](repeating: 128, count: perFrame), activations: [values]))
+          }
+          let before = chain
+          chain.append(tokens: [UInt32](repeating: 3, count: n / 4 * 128), lengths: [])
+          _ = try shard.commit(chain: (before, chain))
         }
       }
-      let chain = TokenChain(baseKey: try spec.identity.baseKey())
-      var end = chain
-      end.append(tokens: [UInt32](repeating: 3, count: n * 128), lengths: [])
-      _ = try shard.commit(chain: (chain, end))
-      try writer.writeGeneration(nSequences: n, chain: end, corpora: [], counts: CorpusCounts())
-      let reader = try TrainingReader(
-        CacheReader(path: folder.path), hook: "h", batchSize: 4096, seed: 1, memoryBytes: 64 << 20)
-      var batch = [Float](repeating: 0, count: 4096 * width)
-      let time = try seconds {
-        for i in 0..<reader.nBatchesPerEpoch {
-          var output = batch.mutableSpan
-          try reader.read(batch: i, into: &output)
+      try writer.writeGeneration(nSequences: n, chain: chain, corpora: [], counts: CorpusCounts())
+      print("\(name), width \(width): encode and write \(Int(Double(n * 128) / encode)) tokens/s")
+      for io in CacheIO.allCases {
+        let cache = try CacheReader(path: folder.path, io: io)
+        let nBytes = perFrame * 128 * width * (isRaw ? 4 : 2)
+        let (frame, copy) = (FrameBuffer(count: nBytes), FrameBuffer(count: nBytes))
+        let plain = try ZstdDecoder()
+        let files = try cache.manifest.shards.map { shard in
+          let file = try bytes(of: folder.path + "/" + Receipt.filePath(shard.first..<shard.end, of: "hooks/h"))
+          return (file: file, layout: try ShardLayout(size: file.count) { Array(file[$0]) })
+        }
+        func loop() throws {
+          for (file, layout) in files {
+            for i in 0..<layout.header.nFrames {
+              try file.withRawSpan { file in
+                let bytes = file.extracting(layout.offsets[i]..<layout.offsets[i + 1])
+                try frame.withMutableBytes(0..<nBytes) { output in
+                  isRaw ? output.copy(from: bytes) : try plain.decode(bytes, into: &output)
+                }
+              }
+              frame.withBytes(0..<nBytes) { bytes in copy.withMutableBytes(0..<nBytes) { $0.copy(from: bytes) } }
+            }
+          }
+        }
+        var batch = [Float](repeating: 0, count: 4096 * width)
+        for nThreads in [1, 2] {
+          let reader = try TrainingReader(
+            cache, hook: "h", batchSize: 4096, seed: 1, memoryBytes: 32 << 20, nThreads: nThreads)
+          func epoch(_ number: Int) throws {
+            for i in number * reader.nBatchesPerEpoch..<(number + 1) * reader.nBatchesPerEpoch {
+              var output = batch.mutableSpan
+              try reader.read(batch: i, into: &output)
+            }
+          }
+          try epoch(0)
+          var (times, floors, costs, waits): ([Double], [Double], [Double], [Double]) = ([], [], [], [])
+          for i in 1...5 {
+            floors.append(try computing(loop))
+            let (waited, cost) = (reader.secondsWaited, processSeconds())
+            times.append(try seconds { try epoch(i) })
+            waits.append((reader.secondsWaited - waited) / (times.last ?? 1))
+            costs.append(processSeconds() - cost)
+          }
+          let nTokens = Double(reader.nBatchesPerEpoch * 4096)
+          let (time, floor, cost) = (times.sorted()[2], floors.sorted()[2], costs.sorted()[2])
+          print(
+            "  \(io.rawValue), \(nThreads) threads: \(Int(nTokens / time)) tokens/s, "
+              + "\(Int(nTokens * Double(width) / time / 1e6)) Mvalues/s, waited "
+              + String(
+                format: "%.0f %%; all threads compute %.2f times as long as decompressing and copying",
+                100 * waits.sorted()[2], cost / floor))
         }
       }
-      let tokens = Double(reader.nBatchesPerEpoch * 4096)
-      print(
-        "width \(width): encode and write \(Int(Double(n * 128) / encode)) tokens/s, shuffled batches "
-          + "\(Int(tokens / time)) tokens/s (\(Int(tokens * Double(width) / time / 1e6)) Mvalues/s), waited "
-          + String(format: "%.0f %%", 100 * reader.secondsWaited / time))
-      #expect(batch.contains { $0 != 0 })
+      #expect(n > 0)
+    }
+
+    /// Time that all threads of this process have computed.
+    private func processSeconds() -> Double {
+      var time = timespec()
+      clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
+      return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
   }
 #endif
