@@ -99,9 +99,9 @@ import Testing
                            compute            10.00  ██████
 
         codecs: h, exact, 5,120 tokens of width 128, frames of 66 kB (bf16), 1 thread, in memory; the floor is decompressing and copying alone
-        dtype  codec   B/value  ratio        encode, values/s           decode, values/s  of floor     FVU  worst channel
-        ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-        bf16   zstd:1     1.38   69 %  200 M (200 M to 200 M)  1.00 G (1.00 G to 1.00 G)      80 %  3.5e-6          0 (7)  ████████████████
+        dtype  codec   B/value  ratio        encode, values/s           decode, values/s  of floor       FVU  worst channel
+        ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+        bf16   zstd:1     1.38   69 %  200 M (200 M to 200 M)  1.00 G (1.00 G to 1.00 G)      80 %  3.50e-06          0 (7)  ████████████████
         left out: fix:5 none: no
         """)
   }
