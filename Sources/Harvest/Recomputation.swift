@@ -8,6 +8,7 @@ import Memory
 package struct Recomputation: Sendable {
   /// One stream of activations.
   package struct Stream: Encodable, Equatable, Sendable {
+    /// "hooks/<name>", "logits/hidden".
     package let name: String
     package let dtype: String
     /// Values that were compared.
@@ -50,16 +51,19 @@ package struct Recomputation: Sendable {
       return
     }
     let stored = try StoredSequences(cache)
-    var types: [StorageType] = []
-    for (name, hook) in manifest.hooks.sorted(by: { $0.key < $1.key }) {
-      if let type = StorageType(hook.dtype), hook.nSequences == manifest.nSequences {
-        streams.append(Stream(name: name, dtype: hook.dtype))
-        types.append(type)
+    var specs: [StreamSpec] = []
+    for spec in manifest.streams.sorted(by: { $0.name < $1.name }) {
+      let n = (spec.hookName.flatMap { manifest.hooks[$0] } ?? spec.policyName.flatMap { manifest.logits[$0] })?
+        .nSequences
+      if spec.type == nil {
+        notCompared.append("\(spec.name): targets are not recomputed, only activations and final hidden states")
+      } else if let n, n < manifest.nSequences {
+        notCompared.append("\(spec.name): it has \(n) of \(manifest.nSequences) sequences")
       } else {
-        notCompared.append("\(name): it has \(hook.nSequences) of \(manifest.nSequences) sequences")
+        streams.append(Stream(name: spec.name, dtype: spec.dtype))
+        specs.append(spec)
       }
     }
-    notCompared += manifest.logits.keys.sorted().map { "logits/\($0): teacher targets are not recomputed" }
     sequences = stored.sample(count, seed: seed)
     let perPass = max(1, tokensPerPass / manifest.context)
     for start in stride(from: 0, to: sequences.count, by: perPass) {
@@ -71,16 +75,15 @@ package struct Recomputation: Sendable {
       let batch = Array(sequences[start..<min(start + perPass, sequences.count)])
       let texts = try batch.map { try stored.tokens(of: $0) }
       try source.run(
-        tokens: texts.flatMap(\.tokens), nSequences: batch.count, hooks: streams.map(\.name)
+        tokens: texts.flatMap(\.tokens), nSequences: batch.count, hooks: specs.map(\.sourceHook)
       ) { i, values in
-        guard let hook = manifest.hooks[streams[i].name] else { return }
-        var buffer = [Float](repeating: 0, count: manifest.context * hook.width)
+        guard let rounding = Rounding(specs[i]) else { return }
+        var buffer = [Float](repeating: 0, count: manifest.context * specs[i].width)
         for (row, sequence) in batch.enumerated() {
           var output = buffer.mutableSpan
-          try stored.read(sequence, hook: streams[i].name, into: &output)
-          let rounding = Rounding(type: types[i], steps: hook.steps)
+          try stored.read(sequence, stream: specs[i].name, into: &output)
           let computed = values.extracting((row * buffer.count)..<((row + 1) * buffer.count))
-          compare(i, buffer.span, computed, rounding, sequence: sequence, length: texts[row].length, hook.width, cache)
+          compare(i, buffer.span, computed, rounding, sequence: sequence, length: texts[row].length, specs[i].width)
         }
       }
       progress(start + batch.count, sequences.count)
@@ -94,14 +97,14 @@ package struct Recomputation: Sendable {
     let stream = streams[i]
     findings.append(
       Finding(
-        .otherModel, "\(cache.path)/hooks/\(stream.name)",
+        .otherModel, "\(cache.path)/\(stream.name)",
         "\(stream.wrong) of \(stream.values) values are not what the model gives; the first is \(firstWrong[i] ?? "")",
         remedy: "harvest the cache anew into another folder; this one was not made by this model"))
   }
 
   private mutating func compare(
     _ i: Int, _ stored: borrowing Span<Float>, _ computed: borrowing Span<Float>, _ rounding: Rounding, sequence: Int,
-    length: Int, _ width: Int, _ cache: CacheReader
+    length: Int, _ width: Int
   ) {
     for position in 0..<(stored.count / width) {
       let row = (position * width)..<((position + 1) * width)
@@ -134,6 +137,13 @@ private struct Rounding {
   let type: StorageType
   /// Of fixed point, by channel.
   let steps: [Float]?
+
+  /// nil for streams of another kind.
+  init?(_ stream: StreamSpec) {
+    guard let type = stream.type else { return nil }
+    self.type = type
+    steps = stream.steps
+  }
 
   func round(_ value: Float, channel: Int) -> Float {
     switch type {

@@ -151,11 +151,13 @@ struct ExportTests {
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["cache"])
   }
 
-  @Test func anInterruptedExportLeavesNothingUnderItsName() throws {
+  @Test(arguments: SequenceExport.Format.allCases)
+  func anInterruptedExportLeavesNothing(format: SequenceExport.Format) throws {
     var configuration = SequenceExport.Configuration()
     configuration.hook = hook
-    configuration.format = .safetensors
-    configuration.out = folder.path + "/x.safetensors"
+    configuration.format = format
+    configuration.tokens = true
+    configuration.out = folder.path + "/x"
     var nAsked = 0
     let summary = try SequenceExport(configuration, cache: CacheReader(path: path)).write(
       isInterrupted: {

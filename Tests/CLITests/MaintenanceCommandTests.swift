@@ -114,7 +114,7 @@ import Testing
     #expect(fine.status == 0, "\(fine)")
     #expect(
       fine.output.hasPrefix(
-        "recomputed: \(hook) (bf16): all of 10,240 values of 5 sequences are exactly the model's\n"), "\(fine)")
+        "recomputed: hooks/\(hook) (bf16): all of 10,240 values of 5 sequences are exactly the model's\n"), "\(fine)")
     // The same names and shapes, one weight changed.
     let other = folder.path + "/model"
     try FileManager.default.copyItem(

@@ -167,11 +167,12 @@ struct CacheRepairTests {
     #expect(error?.exitCode == 78)
     #expect(try tree(cache) == before)
 
-    try flip("tokens/000000012-000000024.zst", at: 0.7)
+    // Of the first range nothing before it could tell.
+    try flip("tokens/000000000-000000012.zst", at: 0.7)
     try write(stories(30, seed: 9).joined(separator: "<|endoftext|>"), to: folder.path + "/other.txt")
     let text = #expect(throws: ActCacheError.self) { try repair(corpora: [folder.path + "/other.txt"]) }
     #expect(text?.description.contains("were made from another text") == true && text?.exitCode == 78)
-    #expect(!FileManager.default.fileExists(atPath: cache + "/receipts/tokens/000000012-000000024.json"))
+    #expect(!FileManager.default.fileExists(atPath: cache + "/receipts/tokens/000000000-000000012.json"))
   }
 
   @Test func anInterruptedRepairGoesOn() throws {

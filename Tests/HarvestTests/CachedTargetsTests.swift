@@ -1,10 +1,10 @@
-import ActCache
 import Foundation
 import LinearAlgebra
 import TestSupport
 import Testing
 import Transformer
 
+@testable import ActCache
 @testable import Harvest
 
 /// Teacher targets on their way through a cache, with the embedded model.
@@ -49,6 +49,47 @@ import Transformer
       let sum = top + log(values.reduce(0) { $0 + exp($1 - top) })
       return values.map { $0 - sum }
     }
+  }
+
+  /// All files but locks and what was moved aside.
+  private func files(_ cache: CacheReader) throws -> [String: Data] {
+    try tree(cache.path).filter { !$0.key.hasSuffix(".bad") }
+  }
+
+  @Test func damagedTargetsAreFoundAndHarvestedAgain() throws {
+    let folder = try TemporaryFolder()
+    let cache = try harvest(folder, "cache", ["hidden", "topk:4"], hooks: ["hook_embed"], dtype: "bf16")
+    let whole = try files(cache)
+    #expect(try Verification(cache: cache.path, level: .digest, threads: 2).findings.isEmpty)
+    let names = whole.keys.filter { $0.hasPrefix("logits/") || $0.hasPrefix("receipts/logits/") }.sorted()
+    #expect(names.count == 12)
+    // Of different ranges.
+    for name in [0, 4, 7, 11].map({ names[$0] }) {
+      var data = try #require(whole[name])
+      data[data.count / 2] ^= 1
+      try data.write(to: URL(fileURLWithPath: cache.path + "/" + name))
+    }
+    let receipt = try #require(CacheContents(cache: cache.path).receipts["logits/topk:4"]?.first)
+    var faults: [String] = []
+    // As if one position of each sequence were text.
+    try ShardCheck(cache: cache.path, receipt: receipt).checkFrames(
+      0..<1, lengths: [UInt32](repeating: 1, count: 20)
+    ) { frame, error in faults.append("\(error)") }
+    #expect(faults.count == 1 && faults[0].contains("frame 0: sequence 0, position 1 has targets, but it is padding"))
+    let found = try Verification(cache: cache.path, level: .frames, threads: 2).findings
+    #expect(found.count == 4 && found.allSatisfy { $0.kind == .corrupt }, "\(found)")
+    var configuration = CacheRepair.Configuration()
+    configuration.cache = cache.path
+    let model = try TransformerModel.load(path: CachedTargetsTests.model)
+    let report = try CacheRepair(configuration).run(
+      (ModelSource(model), ModelTokenizer.load(model: CachedTargetsTests.model)))
+    let now = try files(cache)
+    #expect(Set(whole.keys).union(now.keys).filter { whole[$0] != now[$0] } == [], "\(report)")
+    let recomputed = try Recomputation(cache: cache, source: ModelSource(model), count: 5, seed: 0)
+    #expect(recomputed.streams.map(\.name) == ["hooks/hook_embed", "logits/hidden"])
+    #expect(recomputed.findings.isEmpty && recomputed.streams.allSatisfy { $0.wrong == 0 && $0.values > 0 })
+    #expect(
+      recomputed.notCompared == ["logits/topk:4: targets are not recomputed, only activations and final hidden states"])
   }
 
   @Test func targetsAreThoseOfTheModelAtEverySequence() throws {

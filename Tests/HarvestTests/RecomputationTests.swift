@@ -69,7 +69,8 @@ struct RecomputationTests {
     let result = try recompute(Other { value, _ in value / 3 })
     let n = try CacheReader(path: cache).manifest.nSequences
     #expect(result.findings.isEmpty && result.notCompared.isEmpty && result.sequences == Array(0..<n))
-    #expect(result.streams.map(\.name) == ["narrow", "wide"] && result.streams.map(\.dtype) == [dtype, dtype])
+    #expect(
+      result.streams.map(\.name) == ["hooks/narrow", "hooks/wide"] && result.streams.map(\.dtype) == [dtype, dtype])
     #expect(result.streams.map(\.values) == [n * 16 * 24, n * 16 * 40])
     for stream in result.streams { #expect(stream.equal == stream.values && stream.wrong == 0) }
     // On another kind of CPU.
@@ -133,9 +134,11 @@ struct RecomputationTests {
     _ = try HarvestRun(configuration, source: Other { value, _ in value / 3 }, tokenizer: ByteTokenizer()).run()
     let manifest = try CacheReader(path: cache).manifest
     let result = try recompute(Other { value, _ in value / 3 })
-    #expect(result.findings.isEmpty && result.streams.map(\.name) == ["wide"])
+    #expect(result.findings.isEmpty && result.streams.map(\.name) == ["hooks/wide"])
     #expect(
-      result.notCompared == ["narrow: it has \(manifest.generations[0].nSequences) of \(manifest.nSequences) sequences"]
+      result.notCompared == [
+        "hooks/narrow: it has \(manifest.generations[0].nSequences) of \(manifest.nSequences) sequences"
+      ]
     )
   }
 }

@@ -1,6 +1,6 @@
 import Memory
 
-/// The decoded frames of one shard. For one thread at a time.
+/// The decoded frames of one shard, checked in every way. For one thread at a time.
 final class FrameContents {
   let shard: ShardReader
   private let decoder: FrameDecoder
@@ -9,7 +9,7 @@ final class FrameContents {
 
   init(_ shard: ShardReader) throws {
     self.shard = shard
-    decoder = try FrameDecoder()
+    decoder = try FrameDecoder(verifiesContent: true)
   }
 
   /// Lends the content of a frame, whose digest and checksum are right.
@@ -47,6 +47,16 @@ final class FrameContents {
     try withContent(of: frame) { bytes in
       var values = output.mutableSpan
       coding.decode(bytes, of: n, rows: 0..<n, into: &values)
+    }
+  }
+
+  /// The teacher's targets at the positions of a frame.
+  func targets(of frame: Int, _ shape: TargetFrameShape) throws -> TeacherTargets {
+    let nTokens = shard.header.sequences(inFrame: frame) * shard.header.context
+    return try withContent(of: frame) { bytes in
+      do throws(TargetFault) { return try shape.decode(bytes, nTokens: nTokens) } catch {
+        throw shard.damaged("frame \(frame): \(error.what)")
+      }
     }
   }
 }

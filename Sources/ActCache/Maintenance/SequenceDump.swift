@@ -48,7 +48,7 @@ package struct SequenceDump: Encodable, Sendable {
       name, hook in
       var values = [Float](repeating: 0, count: manifest.context * hook.width)
       var output = values.mutableSpan
-      try stored.read(sequence, hook: name, into: &output)
+      try stored.read(sequence, stream: StreamSpec.hooksPrefix + name, into: &output)
       let rows = (0..<length).map { values[($0 * hook.width)..<(($0 + 1) * hook.width)] }
       return Hook(
         name: name, dtype: hook.dtype, width: hook.width,

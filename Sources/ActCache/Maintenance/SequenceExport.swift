@@ -130,25 +130,32 @@ package struct SequenceExport {
     _ summary: inout Summary, _ isInterrupted: () -> Bool, _ progress: (Int, Int) -> Void
   ) throws {
     let stem = configuration.out.hasSuffix(".npy") ? String(configuration.out.dropLast(4)) : configuration.out
-    func file(_ name: String, _ type: String, _ shape: [Int], _ body: (inout DurableFile) throws -> Void) throws {
-      let path = name.isEmpty ? configuration.out : "\(stem).\(name).npy"
+    let n = numbers.count
+    func start(_ path: String, _ type: String, _ shape: [Int]) throws -> DurableFile {
       var file = try DurableFile(path: path)
       try file.write(NPYHeader.bytes(type: type, shape: shape))
+      return file
+    }
+    func companion(_ name: String, _ type: String, _ shape: [Int], _ body: (inout DurableFile) throws -> Void) throws {
+      let path = "\(stem).\(name).npy"
+      var file = try start(path, type, shape)
       try body(&file)
       try file.commit()
       summary.files.append(path)
       summary.bytes += file.count
     }
-    let n = numbers.count
-    try file("sequences", "<i8", [n]) { try $0.write(numbers: numbers.map(Int64.init)) }
-    try file("held_out", "|b1", [n]) { try $0.write(numbers: heldOutFlags) }
+    // Written first and committed last: where it is, the others are, and an interruption leaves none.
+    var main = try start(configuration.out, type == .f16 ? "<f2" : "<f4", [n, context, width])
+    try writeActivations(to: &main, isInterrupted, progress)
+    try companion("sequences", "<i8", [n]) { try $0.write(numbers: numbers.map(Int64.init)) }
+    try companion("held_out", "|b1", [n]) { try $0.write(numbers: heldOutFlags) }
     if configuration.tokens {
-      try file("tokens", "<i4", [n, context]) { try writeTokens(to: &$0) }
-      try file("lengths", "<i4", [n]) { try $0.write(numbers: lengths()) }
+      try companion("tokens", "<i4", [n, context]) { try writeTokens(to: &$0) }
+      try companion("lengths", "<i4", [n]) { try $0.write(numbers: lengths()) }
     }
-    try file("", type == .f16 ? "<f2" : "<f4", [n, context, width]) {
-      try writeActivations(to: &$0, isInterrupted, progress)
-    }
+    try main.commit()
+    summary.files.append(configuration.out)
+    summary.bytes += main.count
   }
 
   private func writeSafetensors(
@@ -203,7 +210,7 @@ package struct SequenceExport {
     for (i, number) in numbers.enumerated() {
       if isInterrupted() { throw Interrupted() }
       var output = values.mutableSpan
-      try stored.read(number, hook: configuration.hook, into: &output)
+      try stored.read(number, stream: StreamSpec.hooksPrefix + configuration.hook, into: &output)
       try file.write(numbers: values.span, as: type)
       progress(i + 1, numbers.count)
     }

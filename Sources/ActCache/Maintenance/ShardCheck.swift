@@ -80,8 +80,9 @@ struct ShardCheck: Sendable {
   private func check(
     _ frame: Int, _ contents: FrameContents, _ lengths: [UInt32]?, _ values: inout [Float]
   ) throws {
+    if let shape = shard.header.targetShape { return try check(frame, contents.targets(of: frame, shape), lengths) }
     guard let type = receipt.stream.type, let codec = ShardCodec(receipt.stream.codec) else {
-      return try contents.withContent(of: frame) { _ in }
+      throw ActCacheError.unsupported("\(receipt.stream.name): dtype \(receipt.stream.dtype)")
     }
     let coding = try ValueCoding(type: type, width: receipt.stream.width, steps: receipt.stream.steps, codec: codec)
     try contents.values(of: frame, coding, into: &values)
@@ -98,6 +99,21 @@ struct ShardCheck: Sendable {
     for i in 0..<shard.header.sequences(inFrame: frame) where Int(lengths[first + i]) < context {
       let padding = ((i * context + Int(lengths[first + i])) * width)..<((i + 1) * context * width)
       if let bad = padding.first(where: { values[$0] != 0 }) { throw fault(bad, "\(values[bad]), but it is padding") }
+    }
+  }
+
+  /// Targets of text have entries, those of padding none.
+  private func check(_ frame: Int, _ targets: TeacherTargets, _ lengths: [UInt32]?) throws {
+    guard let lengths else { return }
+    let context = spec.identity.tokens.context
+    for token in 0..<targets.nTokens {
+      let (sequence, position) = (frame * spec.sequencesPerFrame + token / context, token % context)
+      let isText = position < Int(lengths[sequence])
+      guard isText == (targets.starts[token] < targets.starts[token + 1]) else {
+        throw shard.damaged(
+          "frame \(frame): sequence \(receipt.first + sequence), position \(position) has "
+            + (isText ? "no targets" : "targets, but it is padding"))
+      }
     }
   }
 

@@ -33,8 +33,9 @@ package final class StoredSequences {
   }
 
   /// Fills `output`, [context, width] row-major, with the activations of a sequence.
-  package func read(_ sequence: Int, hook: String, into output: inout MutableSpan<Float>) throws {
-    try source.read(AnySequence(number: sequence), stream: StreamSpec.hooksPrefix + hook, into: &output)
+  /// - Parameter stream: "hooks/<name>", "logits/hidden".
+  package func read(_ sequence: Int, stream: String, into output: inout MutableSpan<Float>) throws {
+    try source.read(AnySequence(number: sequence), stream: stream, into: &output)
   }
 
   /// Where a sequence lies in a file.
