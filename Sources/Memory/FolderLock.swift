@@ -20,10 +20,15 @@ public struct FolderLock: ~Copyable {
     }
     let file = FileDescriptor(owning: OpenFile(number: number, path: path))
     let operation = LOCK_NB | (mode == .exclusive ? LOCK_EX : LOCK_SH)
-    do {
-      try uninterrupted { () throws(MemoryError) in try check("flock", path) { flock(number, operation) } }
-    } catch .system(_, _, EWOULDBLOCK) {
-      return nil
+    // A process that is being started holds its parent's locks until its exec: such a moment is waited for.
+    for attempt in 0..<10 {
+      do {
+        try uninterrupted { () throws(MemoryError) in try check("flock", path) { flock(number, operation) } }
+        break
+      } catch .system(_, _, EWOULDBLOCK) {
+        if attempt == 9 { return nil }
+        usleep(10_000)
+      }
     }
     self.file = file
   }
