@@ -90,7 +90,7 @@ struct BenchLiveCommand: ParsableCommand {
 
   @OptionGroup var options: BenchOptions
   @OptionGroup var sae: BenchSAEOptions
-  @Option(help: "Steps to time, after two that are not counted.") var steps = 8
+  @Option(help: "Steps of either kind to time, in three runs that take turns.") var steps = 9
 
   func run() throws {
     options.threads.apply()
@@ -102,9 +102,10 @@ struct BenchLiveCommand: ParsableCommand {
     guard let source = subject.source else { throw ValidationError("a model in the loop needs --model") }
     let (path, holder) = try options.readable(subject, hook, tokens: 8 * sae.batch, interruption.flag)
     let cache = try CacheReader(path: path)
+    report.residentBefore = try ReadBenchmark.residentShare(cache: path, hook: hook)
     report.live = try LiveBenchmark(
       sae.configuration(width: cache.hook(hook).width, latents: "8x"), batch: sae.batch, steps: steps
-    ).run(cache, hook: hook, source: source)
+    ).run(cache, hook: hook, source: source, isInterrupted: { interruption.isRaised })
     try options.print(report)
     _ = holder
   }
@@ -146,6 +147,7 @@ struct BenchTrainCommand: ParsableCommand {
     let hook = try subject.hook(options.hook)
     let (path, holder) = try options.readable(subject, hook, tokens: 16 * sae.batch, Interruption().flag)
     let cache = try CacheReader(path: path)
+    report.residentBefore = try ReadBenchmark.residentShare(cache: path, hook: hook)
     report.train = try TrainBenchmark(
       sae.configuration(width: cache.hook(hook).width, latents: "8x"), batch: sae.batch, steps: steps,
       source: CacheBatches(cache, hook: hook, batchSize: sae.batch, seed: 0)
@@ -177,14 +179,14 @@ struct BenchAllCommand: ParsableCommand {
     let cache = try CacheReader(path: path)
     let configuration = try sae.configuration(width: cache.hook(hook).width, latents: "8x")
     if isInterrupted() { throw MeasureError.interrupted }
+    report.residentBefore = try ReadBenchmark.residentShare(cache: path, hook: hook)
     let batches = try CacheBatches(cache, hook: hook, batchSize: sae.batch, seed: 0)
     let first = try TrainBenchmark(configuration, batch: sae.batch, steps: 1, source: batches).run()
     let steps = min(200, max(Spread.leastRepeats, Int(2 / first.medianSecondsPerStep)))
     report.train = try TrainBenchmark(configuration, batch: sae.batch, steps: steps, source: batches).run()
     if let source = subject.source {
-      if isInterrupted() { throw MeasureError.interrupted }
-      report.live = try LiveBenchmark(configuration, batch: sae.batch, steps: Spread.leastRepeats).run(
-        cache, hook: hook, source: source)
+      report.live = try LiveBenchmark(configuration, batch: sae.batch, steps: 9).run(
+        cache, hook: hook, source: source, isInterrupted: isInterrupted)
     }
     report.codec = try CodecBenchmark.run(subject, hook: hook, isInterrupted: isInterrupted)
     try options.print(report)

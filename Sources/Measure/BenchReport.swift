@@ -6,6 +6,8 @@ import Train
 /// What `actcache bench` measured, of whatever was asked for.
 package struct BenchReport: Codable, Sendable {
   package var machine = Machine.here
+  /// Part of the stream's files that was in memory when training began.
+  package var residentBefore: Double?
   package var codec: CodecBenchmark.Result?
   package var read: ReadBenchmark.Result?
   package var harvest: HarvestBenchmark.Result?
@@ -22,8 +24,9 @@ package struct BenchReport: Codable, Sendable {
 
   /// Tables with bars for the terminal.
   package var text: String {
-    [
-      "\(setting). Figures are medians of repeats, with their ends in brackets.", harvest?.text, read?.text,
+    let pages = residentBefore.map { " \(Verdict.percent($0)) of the stream was in memory when training began." } ?? ""
+    return [
+      "\(setting). Figures are medians of repeats, with their ends in brackets.\(pages)", harvest?.text, read?.text,
       train?.text,
       live?.text, codec?.text,
     ].compactMap { $0 }.joined(separator: "\n\n")
@@ -98,7 +101,7 @@ extension TrainBenchmark.Result {
   package var text: String {
     """
     training: \(arch.rawValue), d \(d), \(grouped(latents)) latents, k \(k), batch \(grouped(batch)), \(threads) threads, \
-    \(steps) steps, warm
+    \(steps) steps
     \(threeDigits(tokensPerSecond)) tokens/s; \(fixed(medianSecondsPerStep * 1e3, 1)) ms/step \
     (\(fixed(minSecondsPerStep * 1e3, 1)) to \(fixed(maxSecondsPerStep * 1e3, 1)))\
     \(lanes.first.map { "; " + Verdict.training($0) } ?? "")
@@ -125,7 +128,7 @@ extension LiveBenchmark.Result {
     }
     return """
       live against cached: \(cached.arch.rawValue) on \(hook), d \(cached.d), \(grouped(cached.latents)) latents, batch \
-      \(grouped(cached.batch)), context \(context), \(cached.threads) threads, \(cached.steps) steps each, warm
+      \(grouped(cached.batch)), context \(context), \(cached.threads) threads, \(cached.steps) steps each
       \(threeDigits(cached.tokensPerSecond)) tokens/s from the cache, \(threeDigits(live.tokensPerSecond)) with the model \
       in the loop: \(fixed(gain, 2)) times as fast; \(verdict)
       \(table.text)

@@ -25,17 +25,28 @@ package struct LiveBenchmark {
     self.steps = steps
   }
 
-  /// - Parameter source: the model that made `cache`.
-  package func run(_ cache: CacheReader, hook: String, source: any ActivationSource) throws -> Result {
+  /// Runs of either kind, one after the other in turn, so that others on the machine disturb both alike.
+  private static let rounds = 3
+
+  /// - Parameters:
+  ///   - source: the model that made `cache`.
+  ///   - isInterrupted: asked before each run of a few steps.
+  package func run(
+    _ cache: CacheReader, hook: String, source: any ActivationSource, isInterrupted: () -> Bool = { false }
+  ) throws -> Result {
     let scale = try cache.hook(hook).scale
-    let cached = try TrainBenchmark(
-      configuration, batch: batch, steps: steps,
-      source: CacheBatches(cache, hook: hook, batchSize: batch, seed: 0)
-    ).run()
-    let live = try TrainBenchmark(
-      configuration, batch: batch, steps: steps,
-      source: LiveBatches(source, sequencesOf: cache, hook: hook, scale: scale)
-    ).run()
+    let fromCache = try CacheBatches(cache, hook: hook, batchSize: batch, seed: 0)
+    let fromModel = try LiveBatches(source, sequencesOf: cache, hook: hook, scale: scale)
+    let stepsPerRound = (steps + LiveBenchmark.rounds - 1) / LiveBenchmark.rounds
+    func measure(_ source: any BatchSource) throws -> TrainBenchmark.Result {
+      if isInterrupted() { throw MeasureError.interrupted }
+      return try TrainBenchmark(configuration, batch: batch, steps: stepsPerRound, source: source).run()
+    }
+    var (cached, live) = (try measure(fromCache), try measure(fromModel))
+    for _ in 1..<LiveBenchmark.rounds {
+      cached = cached.adding(try measure(fromCache))
+      live = live.adding(try measure(fromModel))
+    }
     let gain = live.medianSecondsPerStep / cached.medianSecondsPerStep
     let share = live.lanes.first.map { Verdict.share($0.seconds(.forward), of: $0) } ?? 0
     return Result(

@@ -154,12 +154,11 @@ package struct ReadBenchmark {
     return n * batch
   }
 
-  private var files: [String] {
-    get throws {
-      let prefix = "hooks/\(hook)/"
-      return try CacheReader(path: path).manifest.shards.flatMap(\.files).filter { $0.path.hasPrefix(prefix) }
-        .map { path + "/" + $0.path }
-    }
+  private var files: [String] { get throws { try ReadBenchmark.files(cache: path, hook: hook) } }
+
+  private static func files(cache path: String, hook: String) throws -> [String] {
+    let files = try CacheReader(path: path).manifest.shards.flatMap(\.files)
+    return files.filter { $0.path.hasPrefix("hooks/\(hook)/") }.map { path + "/" + $0.path }
   }
 
   /// Tries again for a while: threads of the run before may still be reading ahead.
@@ -172,8 +171,11 @@ package struct ReadBenchmark {
     }
   }
 
-  private func residentShare() throws -> Double {
-    let files = try files
+  private func residentShare() throws -> Double { try ReadBenchmark.residentShare(cache: path, hook: hook) }
+
+  /// Part of a stream's files that is in memory, 0 to 1.
+  package static func residentShare(cache path: String, hook: String) throws -> Double {
+    let files = try files(cache: path, hook: hook)
     return try files.reduce(0) { $0 + (try PageCache.residentShare($1)) } / Double(max(1, files.count))
   }
 }

@@ -30,6 +30,25 @@ package struct TrainBenchmark {
     package var encoderGFLOPs: Double
     /// Where the time went: "train", and the source's own threads.
     package var lanes: [Lane]
+
+    /// The steps of this run and of another one of the same kind, of which the lanes keep no spans.
+    package func adding(_ other: Result) -> Result {
+      var sum = self
+      sum.setSeconds(secondsPerStep + other.secondsPerStep)
+      for (i, lane) in other.lanes.enumerated() where i < lanes.count { sum.lanes[i].addTotals(of: lane) }
+      return sum
+    }
+
+    fileprivate mutating func setSeconds(_ seconds: [Double]) {
+      let sorted = seconds.sorted()
+      secondsPerStep = seconds
+      steps = seconds.count
+      medianSecondsPerStep = sorted[sorted.count / 2]
+      minSecondsPerStep = sorted[0]
+      maxSecondsPerStep = sorted[sorted.count - 1]
+      tokensPerSecond = Double(batch) / medianSecondsPerStep
+      encoderGFLOPs = tokensPerSecond * 2 * Double(d * latents) / 1e9
+    }
   }
 
   package let configuration: SAEConfiguration
@@ -84,15 +103,13 @@ package struct TrainBenchmark {
       timer.lap(.optimize)
       if step >= TrainBenchmark.uncounted { seconds.append((ContinuousClock.now - start) / .seconds(1)) }
     }
-    let sorted = seconds.sorted()
-    let median = sorted[sorted.count / 2]
-    let rate = Double(batch) / median
-    return Result(
+    var result = Result(
       arch: configuration.architecture, d: configuration.dIn, latents: configuration.dSAE, k: configuration.k,
-      batch: batch, threads: Threads.count, steps: steps, secondsPerStep: seconds, medianSecondsPerStep: median,
-      minSecondsPerStep: sorted[0], maxSecondsPerStep: sorted[sorted.count - 1], tokensPerSecond: rate, l0: l0,
-      encoderGFLOPs: rate * 2 * Double(configuration.dIn * configuration.dSAE) / 1e9,
+      batch: batch, threads: Threads.count, steps: 0, secondsPerStep: [], medianSecondsPerStep: 0,
+      minSecondsPerStep: 0, maxSecondsPerStep: 0, tokensPerSecond: 0, l0: l0, encoderGFLOPs: 0,
       lanes: [timer.lane] + (source?.lanes(since: origin) ?? []))
+    result.setSeconds(seconds)
+    return result
   }
 
   private func normals(_ count: Int, seed: UInt64) -> [Float] {

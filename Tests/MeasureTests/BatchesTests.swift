@@ -55,9 +55,13 @@ import Train
   @Test func liveAndCachedStepsAreCompared() throws {
     try SmallHarvest().withCache { cache in
       let configuration = SAEConfiguration(architecture: .topk, dIn: EchoModel.width, dSAE: 12, k: 2)
-      let result = try LiveBenchmark(configuration, batch: 32, steps: 3).run(
+      let result = try LiveBenchmark(configuration, batch: 32, steps: 7).run(
         cache, hook: "h", source: EchoModel())
       #expect(result.live.lanes[0].seconds(.forward) > 0 && result.cached.lanes[0].seconds(.forward) == 0)
+      // Three rounds of as many steps each.
+      #expect(result.live.secondsPerStep.count == 9 && result.live.steps == 9 && result.cached.steps == 9)
+      let (live, sum) = (result.live.lanes[0], result.live.secondsPerStep.reduce(0, +))
+      #expect(abs(live.busySeconds + live.waitingSeconds - sum) < 0.1 * sum + 0.01)
       #expect(result.gain > 0 && result.verdict.hasPrefix("with the model in the loop"))
     }
   }

@@ -34,6 +34,7 @@ import Testing
   private var report: BenchReport {
     var report = BenchReport()
     report.machine = machine
+    report.residentBefore = 0.5
     report.harvest = HarvestBenchmark.Result(
       hooks: ["blocks.1.hook_resid_post"], context: 128, tokens: 65_536, shards: 4, threads: 2, dtype: "bf16",
       codec: "zstd:1", bytes: 1_500_000, tokensPerSecond: Spread([50_000, 40_000, 60_000], seconds: 4),
@@ -69,7 +70,7 @@ import Testing
   @Test func theTextHasATableForEverythingThatWasMeasured() {
     #expect(
       report.text == """
-        A CPU, 2 threads of 4 cores, OpenBLAS SkylakeX, 25 GB of memory, load 0.2 at the start. Figures are medians of repeats, with their ends in brackets.
+        A CPU, 2 threads of 4 cores, OpenBLAS SkylakeX, 25 GB of memory, load 0.2 at the start. Figures are medians of repeats, with their ends in brackets. 50 % of the stream was in memory when training began.
 
         harvest: blocks.1.hook_resid_post, bf16 zstd:1, 65,536 tokens in 4 shards, context 128, 1.5 MB, 2 threads, warm, 3 runs
         50.0 k (40.0 k to 60.0 k) tokens/s; writer waits for model
@@ -88,7 +89,7 @@ import Testing
         shuffled batches  50 % warm   pread        1     500 k (500 k to 500 k)   97 MB/s  ████████████
         a batch of 64 as training reads it has tokens of 30.5 sequences (31.2 expected, 39.9 with windows of the whole cache)
 
-        live against cached: topk on h, d 128, 1,024 latents, batch 4,096, context 128, 2 threads, 1 steps each, warm
+        live against cached: topk on h, d 128, 1,024 latents, batch 4,096, context 128, 2 threads, 1 steps each
         410 k tokens/s from the cache, 102 k with the model in the loop: 4.00 times as fast; so it is
         batches                             ms/step
         ───────────────────────────────────────────────────────────────

@@ -34,6 +34,17 @@ package struct Lane: Codable, Equatable, Sendable {
   package var busySeconds: Double { totals.reduce(0) { $0 + ($1.activity.isWaiting ? 0 : $1.seconds) } }
   package var waitingSeconds: Double { totals.reduce(0) { $0 + ($1.activity.isWaiting ? $1.seconds : 0) } }
 
+  /// Adds what another run of the same thread did, without its spans.
+  package mutating func addTotals(of other: Lane) {
+    for total in other.totals {
+      if let i = totals.firstIndex(where: { $0.activity == total.activity }) {
+        totals[i].seconds += total.seconds
+      } else {
+        totals.append(total)
+      }
+    }
+  }
+
   /// Books `span`. One that goes on with the activity of the last becomes one with it.
   package mutating func add(_ span: Span, keepsSpans: Bool) {
     let seconds = span.end - span.start
