@@ -1,7 +1,7 @@
 // B tokens, d width, n latents
 
 /// out = code·wDec − target for every token (the residual of a reconstruction), and dLoss/dValue of every active
-/// entry for the loss ½·scale·Σ out²: `gradients = scale·⟨out, wDec[latent]⟩ + offset`.
+/// entry for the loss ½·scale·Σ out²: `gradients = scale·⟨out, wDec[latent]⟩`.
 ///
 /// A token's decoder rows are read twice while they are in cache; nothing of size B × n exists.
 ///
@@ -11,15 +11,15 @@
 ///   - out: [B, d], overwritten.
 /// - Returns: Σ out².
 package func decodeResidual(
-  _ code: inout SparseCode, _ wDec: borrowing Matrix, target: borrowing Matrix, scale: Float, offset: Float = 0,
-  into out: inout Matrix
+  _ code: inout SparseCode, _ wDec: borrowing Matrix, target: Strip, scale: Float, into out: Strip
 ) -> Double {
   let (tokens, d) = (target.rows, target.columns)
   precondition(
     wDec.columns == d && wDec.rows == code.nLatents,
     "decoder [\(wDec.rows), \(wDec.columns)] for [\(code.nLatents), \(d)]")
   precondition(
-    code.rows == tokens && out.rows == tokens && out.columns == d, "\(code.rows) rows, target [\(tokens), \(d)]")
+    code.rows == tokens && out.rows == tokens && out.columns == d && target.stride == d && out.stride == d,
+    "\(code.rows) rows, target [\(tokens), \(d)]")
   let (weights, targets, outs) = (wDec.base, target.base, out.base)
   let grain = 64
   var sums = [Double](repeating: 0, count: (tokens + grain - 1) / grain)
@@ -41,7 +41,7 @@ package func decodeResidual(
                     accumulate(weights + Int(latents[entry]) * d, times: values[entry], into: row, count: d)
                   }
                   for entry in entries {
-                    gradients[entry] = scale * dot(row, weights + Int(latents[entry]) * d, count: d) + offset
+                    gradients[entry] = scale * dot(row, weights + Int(latents[entry]) * d, count: d)
                   }
                   total += Double(dot(row, row, count: d))
                 }
@@ -56,12 +56,31 @@ package func decodeResidual(
   return sums.reduce(0, +)
 }
 
-/// out = code·wDec + bias: reconstructions.
-package func decodeLatents(_ code: SparseCode, _ wDec: borrowing Matrix, bias: borrowing Matrix, into out: inout Matrix)
-{
+/// `gradients = ⟨dOut, wDec[latent]⟩` of every active entry: dLoss/dValue, for dOut = dLoss/dReconstruction [B, d].
+package func latentGradients(_ code: inout SparseCode, _ wDec: borrowing Matrix, dOut: Strip) {
   let d = wDec.columns
   precondition(
-    wDec.rows == code.nLatents && bias.count == d && out.columns == d && out.rows == code.rows,
+    wDec.rows == code.nLatents && code.rows == dOut.rows && dOut.columns == d && dOut.stride == d,
+    "decoder [\(wDec.rows), \(d)], \(code.rows) rows for [\(dOut.rows), \(dOut.columns)]")
+  let (weights, outs) = (wDec.base, dOut.base)
+  let (starts, counts, latents) = (code.starts, code.counts, code.latents)
+  code.gradients.withUnsafeMutableBufferPointer { gradients in
+    let gradients = Shared(gradients)
+    Threads.forEachRange(counts.count, grain: 64) { range in
+      for b in range {
+        for entry in Int(starts[b])..<Int(starts[b] + counts[b]) {
+          gradients.value[entry] = dot(outs + b * d, weights + Int(latents[entry]) * d, count: d)
+        }
+      }
+    }
+  }
+}
+
+/// out = code·wDec + bias: reconstructions.
+package func decodeLatents(_ code: SparseCode, _ wDec: borrowing Matrix, bias: borrowing Matrix, into out: Strip) {
+  let d = wDec.columns
+  precondition(
+    wDec.rows == code.nLatents && bias.count == d && out.columns == d && out.stride == d && out.rows == code.rows,
     "decoder [\(wDec.rows), \(d)], \(code.rows) rows into [\(out.rows), \(out.columns)]")
   let (weights, base, start) = (wDec.base, out.base, bias.base)
   Threads.forEachRange(code.rows, grain: 64) { range in

@@ -19,12 +19,13 @@ private let tileLatents = 1024
 ///   - wEnc: [n, d]; row j is the encoder direction of latent j.
 ///   - bEnc: [1, n].
 package func encodeLatents(
-  _ x: borrowing Matrix, _ wEnc: borrowing Matrix, bias bEnc: borrowing Matrix, selecting selection: CodeSelection,
+  _ x: Strip, _ wEnc: borrowing Matrix, bias bEnc: borrowing Matrix, selecting selection: CodeSelection,
   into code: inout SparseCode
 ) {
   let (tokens, d, n) = (x.rows, x.columns, wEnc.rows)
   precondition(
-    wEnc.columns == d && bEnc.count == n && code.nLatents == n, "encoder [\(n), \(wEnc.columns)], x [\(tokens), \(d)]")
+    wEnc.columns == d && x.stride == d && bEnc.count == n && code.nLatents == n,
+    "encoder [\(n), \(wEnc.columns)], x [\(tokens), \(d)]")
   let nPieces = (tokens + tileTokens - 1) / tileTokens
   let (xBase, wBase, bias) = (x.base, wEnc.base, bEnc.base)
   func forEachTile(_ piece: Int, _ body: (_ tile: UnsafeMutablePointer<Float>, _ first: Int, _ width: Int) -> Void) {

@@ -110,6 +110,15 @@ package struct LatentIndex: Sendable {
   package func uses(of latent: Int) -> Int { Int(starts[latent + 1] - starts[latent]) }
 }
 
+extension SparseCode {
+  /// On how many tokens each latent has a positive value, for codes with entries that are not active. [n]
+  package func positiveUses(_ index: LatentIndex) -> [Int] {
+    (0..<nLatents).map { j in
+      (Int(index.starts[j])..<Int(index.starts[j + 1])).reduce(0) { $0 + (values[Int(index.entries[$1])] > 0 ? 1 : 0) }
+    }
+  }
+}
+
 /// Rows of a code that one thread has collected.
 struct CodePiece {
   var counts: [Int32] = []

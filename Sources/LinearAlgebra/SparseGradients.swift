@@ -15,11 +15,13 @@
 ///   - dDec, dEnc: [n, d]; dBias: [1, n]. Overwritten (rows without uses become 0), or added to if `accumulating`
 ///     (rows without uses are left alone).
 package func weightGradients(
-  _ code: SparseCode, _ index: LatentIndex, rows: [Int32]? = nil, residual: borrowing Matrix, scale: Float,
-  x: borrowing Matrix, dDec: inout Matrix, dEnc: inout Matrix, dBias: inout Matrix, accumulating: Bool = false
+  _ code: SparseCode, _ index: LatentIndex, rows: [Int32]? = nil, residual: Strip, scale: Float, x: Strip,
+  dDec: inout Matrix, dEnc: inout Matrix, dBias: inout Matrix, accumulating: Bool = false
 ) {
   let d = x.columns
-  precondition(residual.columns == d && dDec.columns == d && dEnc.columns == d, "width \(d)")
+  precondition(
+    residual.columns == d && residual.stride == d && x.stride == d && dDec.columns == d && dEnc.columns == d,
+    "width \(d)")
   precondition(
     rows?.count ?? dDec.rows == code.nLatents && dEnc.rows == dDec.rows && dBias.count == dDec.rows,
     "\(code.nLatents) latents")
@@ -107,6 +109,22 @@ package func removeParallelPart(of gradient: inout Matrix, along weights: borrow
   let (g, w) = (gradient.base, weights.base)
   Threads.forEachRange(weights.rows, grain: 256) { range in
     for j in range { accumulate(w + j * d, times: -dot(g + j * d, w + j * d, count: d), into: g + j * d, count: d) }
+  }
+}
+
+/// From the gradient with respect to rows of unit norm (`unit`) to that with respect to the rows they were made from
+/// (`raw`): dRaw = (dUnit − ⟨dUnit, unit⟩·unit) / ‖raw‖. Rows of zeros get no gradient.
+package func passBackThroughNormalization(
+  _ gradient: inout Matrix, unit: borrowing Matrix, raw: borrowing Matrix
+) {
+  let d = raw.columns
+  removeParallelPart(of: &gradient, along: unit)
+  let (g, w) = (gradient.base, raw.base)
+  Threads.forEachRange(raw.rows, grain: 256) { range in
+    for j in range {
+      let norm = dot(w + j * d, w + j * d, count: d).squareRoot()
+      multiply(g + j * d, by: norm > 0 ? 1 / norm : 0, count: d)
+    }
   }
 }
 

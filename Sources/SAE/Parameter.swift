@@ -6,6 +6,8 @@ package final class Parameter {
   package let name: String
   package var value: Matrix
   package var gradient: Matrix
+  /// Whether the optimizer holds each row at unit norm.
+  package var hasUnitRows = false
 
   package init(_ name: String, _ value: consuming Matrix) {
     self.name = name

@@ -9,19 +9,33 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
     case topk
   }
 
+  /// What keeps the decoder's rows from growing while latents shrink under their penalty.
+  package enum DecoderNorm: String, Codable, Sendable, CaseIterable {
+    /// Rows are held at unit norm: the gradient loses its part along each row, rows are rescaled after each step
+    /// (Bricken et al. 2023).
+    case unit
+    /// Rows are divided by their norm within the loss, and drift freely (e2e_sae).
+    case graph
+    /// Nothing does.
+    case free
+  }
+
   package var architecture: Architecture
   /// Width of the activations.
   package var dIn: Int
   /// Latents.
   package var dSAE: Int
+  package var decoderNorm = DecoderNorm.unit
   /// topk: active latents per token.
   package var k: Int
   /// topk: dead latents per token that reconstruct the residual; dIn / 2 where not set.
   package var kAux: Int
   /// topk: weight of the AuxK loss (1/32 in the paper).
   package var auxCoefficient: Float
-  /// relu: λ of the penalty λ · mean over tokens of ‖c‖₁ / dIn.
+  /// relu: λ of the penalty λ · mean over tokens of ‖c‖_p / dIn.
   package var l1: Float
+  /// relu: p of the penalty.
+  package var p: Float = 1
   /// A latent is dead when it was not active for this many tokens.
   package var deadTokens: Int
 
@@ -39,6 +53,22 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
     self.deadTokens = deadTokens
   }
 
+  /// Whether dead latents reconstruct the residual (AuxK).
+  var usesAuxK: Bool { architecture == .topk && auxCoefficient > 0 }
+
+  /// The part of an SAE that makes its kind.
+  func makeRule() -> any LatentRule {
+    switch architecture {
+    case .relu: ReLU(l1: l1, p: p, dIn: dIn)
+    case .topk: TopK(k: k)
+    }
+  }
+
+  /// An SAE of this kind, at its random start.
+  package func makeAutoencoder(seed: UInt64) throws(SAEError) -> any Autoencoder {
+    try SparseAutoencoder(self, seed: seed)
+  }
+
   /// Throws `SAEError.invalid` naming the first value that makes no sense.
   package func validate() throws(SAEError) {
     func check(_ holds: Bool, _ what: String) throws(SAEError) { if !holds { throw .invalid(what) } }
@@ -51,9 +81,8 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
         auxCoefficient >= 0 && auxCoefficient.isFinite, "aux-coefficient is \(auxCoefficient); it must not be negative")
     } else {
       try check(l1 >= 0 && l1.isFinite, "l1 is \(l1); it must not be negative")
+      try check(p > 0 && p.isFinite, "p is \(p); it must be positive")
     }
     try check(deadTokens >= 1, "dead-tokens is \(deadTokens); it must be at least 1")
   }
-
-  package var selection: CodeSelection { architecture == .topk ? .topK(k) : .positive }
 }

@@ -1,113 +1,106 @@
 import LinearAlgebra
 
-/// The losses of one batch, in the units of docs/design.md.
-package struct StepLosses: Sendable, Equatable {
-  /// Mean over tokens and elements of (x − x̂)².
-  package var mse = 0.0
-  /// Σ‖x − x̂‖² / Σ‖x − mean‖² of the batch; 0 where all its tokens are equal.
-  package var fvu = 0.0
-  /// Mean over tokens of ‖c‖₁ / dIn, without λ.
-  package var l1 = 0.0
-  /// ‖e − ê‖² / ‖e − mean e‖²; 0 while no latent is dead.
-  package var aux = 0.0
-  /// What is minimised.
-  package var total = 0.0
-  /// Active latents per token.
-  package var l0 = 0.0
-  package var nDead = 0
-}
-
 extension SparseAutoencoder {
-  /// Losses of the batch `x` [B, dIn] and their gradients in the parameters' `gradient`; counts the latents' activity.
+  ///     L = mean e² + the rule's penalty + α · ‖e − ê‖² / ‖e − mean e‖²
   ///
-  ///     L = mean e² + λ · mean‖c‖₁/dIn                       relu
-  ///     L = mean e² + α · ‖e − ê‖² / ‖e − mean e‖²           topk; e detached, ê = c_dead·wDec without bDec
-  ///
-  /// Exact: selection and ReLU masks are constants of the step, as in autograd.
+  /// with e = x − x̂ detached in the last term (AuxK), ê = c_dead·wDec without bDec. Exact: which latents are selected is a
+  /// constant of the step, as in autograd.
   package func computeGradients(_ x: borrowing Matrix) -> StepLosses {
     let (tokens, d) = (x.rows, configuration.dIn)
     precondition(x.columns == d && tokens > 0, "batch [\(tokens), \(x.columns)] for dIn \(d)")
-    if workspace.centred.rows != tokens {
-      workspace.centred = Matrix(tokens, d)
-      workspace.residual = Matrix(tokens, d)
-    }
+    workspace.reserve(tokens: tokens, width: d)
     center(x, by: bDec.value, into: &workspace.centred)
+    normalizeDecoder()
     var losses = StepLosses()
     let scale = 2 / Float(tokens * d)
-    let penalty = configuration.architecture == .relu ? configuration.l1 / Float(d * tokens) : 0
-    let (squares, sum, nActive, uses) =
-      isDense ? denseStep(penalty: penalty, scale: scale) : sparseStep(penalty: penalty, scale: scale)
+    let (squares, uses): (Double, [Int])
+    if let rule = rule as? any DenseLatentRule, isDense(rule) {
+      (squares, uses) = denseStep(rule, scale: scale, losses: &losses)
+    } else {
+      (squares, uses) = sparseStep(scale: scale, losses: &losses)
+    }
     losses.mse = squares / Double(tokens * d)
     let variance = totalVariance(x)
     losses.fvu = variance > 0 ? squares / variance : 0
-    losses.l0 = Double(nActive) / Double(tokens)
-    losses.l1 = sum / Double(tokens * d)
-    losses.total = losses.mse
-    if configuration.architecture == .relu { losses.total += Double(configuration.l1) * losses.l1 }
+    losses.total += losses.mse
+    finish(scale: scale, uses: uses, usesResidual: true, losses: &losses)
+    return losses
+  }
 
+  package func forward(_ x: borrowing Matrix, into recon: inout Matrix) {
+    let d = configuration.dIn
+    precondition(
+      x.columns == d && x.rows > 0 && recon.rows == x.rows && recon.columns == d,
+      "batch [\(x.rows), \(x.columns)] into [\(recon.rows), \(recon.columns)] for dIn \(d)")
+    workspace.reserve(tokens: x.rows, width: d)
+    center(x, by: bDec.value, into: &workspace.centred)
+    normalizeDecoder()
+    encodeBatch()
+    withDecoder { decodeLatents(workspace.code, $0, bias: bDec.value, into: recon.strip) }
+  }
+
+  package func backward(_ dRecon: borrowing Matrix) -> StepLosses {
+    precondition(
+      dRecon.rows == workspace.centred.rows && dRecon.columns == configuration.dIn,
+      "gradient [\(dRecon.rows), \(dRecon.columns)] for the batch [\(workspace.centred.rows), \(configuration.dIn)]")
+    var losses = StepLosses()
+    workspace.residual.assign(dRecon)
+    withDecoder { latentGradients(&workspace.code, $0, dOut: workspace.residual.strip) }
+    let uses = propagate(scale: 1, losses: &losses)
+    finish(scale: 1, uses: uses, usesResidual: false, losses: &losses)
+    return losses
+  }
+
+  private func encodeBatch() {
+    encodeLatents(
+      workspace.centred.strip, wEnc.value, bias: bEnc.value,
+      selecting: rule.selection(rows: workspace.centred.rows, isTraining: true), into: &workspace.code)
+    rule.activate(&workspace.code, isTraining: true)
+  }
+
+  /// Encode, decode and gradients on active latents only. Fills the residual; returns its Σ of squares, and on how many
+  /// tokens each latent was active.
+  private func sparseStep(scale: Float, losses: inout StepLosses) -> (squares: Double, uses: [Int]) {
+    encodeBatch()
+    let squares = withDecoder {
+      decodeResidual(
+        &workspace.code, $0, target: workspace.centred.strip, scale: scale, into: workspace.residual.strip)
+    }
+    return (squares, propagate(scale: scale, losses: &losses))
+  }
+
+  /// From gradients of latents to those of wEnc, bEnc and the decoder's rows; the gradient of the reconstruction is
+  /// `scale` times the workspace's residual.
+  private func propagate(scale: Float, losses: inout StepLosses) -> [Int] {
+    let tokens = workspace.centred.rows
+    losses.l1 = workspace.code.sumOfValues / Double(tokens * configuration.dIn)
+    rule.backward(&workspace.code, batchRows: tokens, losses: &losses)
+    let index = workspace.code.byLatent()
+    weightGradients(
+      workspace.code, index, residual: workspace.residual.strip, scale: scale, x: workspace.centred.strip,
+      dDec: &wDec.gradient, dEnc: &wEnc.gradient, dBias: &bEnc.gradient)
+    rule.finish(workspace.code, index, bEnc: bEnc, isFirst: true)
+    return rule.keepsInactive
+      ? workspace.code.positiveUses(index) : (0..<configuration.dSAE).map { index.uses(of: $0) }
+  }
+
+  /// AuxK, the decoder's normalisation, the gradient of bDec, and the record of activity.
+  private func finish(scale: Float, uses: [Int], usesResidual: Bool, losses: inout StepLosses) {
     let dead = deadLatents
     losses.nDead = dead.count
-    if configuration.architecture == .topk && configuration.auxCoefficient > 0 && !dead.isEmpty {
+    if usesResidual && configuration.usesAuxK && !dead.isEmpty {
       losses.aux = addAuxGradients(dead: dead)
       losses.total += Double(configuration.auxCoefficient) * losses.aux
+    }
+    if configuration.decoderNorm == .graph {
+      passBackThroughNormalization(&wDec.gradient, unit: workspace.unitDecoder, raw: wDec.value)
     }
     // bDec is added to x̂ and taken from the encoder's input.
     var dBias = columnSums(workspace.residual)
     dBias.scale(by: scale)
     dBias.add(weightedRowSum(bEnc.gradient, wEnc.value), times: -1)
     bDec.gradient = dBias
-
-    activeFraction = losses.l0 / Double(configuration.dSAE)
-    for j in 0..<configuration.dSAE { tokensSinceActive[j] = uses[j] > 0 ? 0 : tokensSinceActive[j] + tokens }
-    workspace.uses = uses
-    return losses
-  }
-
-  /// Adds, for each latent, on how many tokens of the last batch it was active.
-  package func addUses(to counts: inout [Int]) {
-    for (j, uses) in workspace.uses.enumerated() { counts[j] += uses }
-  }
-
-  /// Encode, decode and the gradients of wEnc, bEnc and wDec on active latents only. Fills the residual; returns
-  /// Σ residual², Σ|c|, the number of active entries, and on how many tokens each latent was active.
-  private func sparseStep(
-    penalty: Float, scale: Float
-  ) -> (squares: Double, sum: Double, nActive: Int, uses: [Int]) {
-    encodeLatents(
-      workspace.centred, wEnc.value, bias: bEnc.value, selecting: configuration.selection, into: &workspace.code)
-    let squares = decodeResidual(
-      &workspace.code, wDec.value, target: workspace.centred, scale: scale, offset: penalty, into: &workspace.residual)
-    let index = workspace.code.byLatent()
-    weightGradients(
-      workspace.code, index, residual: workspace.residual, scale: scale, x: workspace.centred,
-      dDec: &wDec.gradient, dEnc: &wEnc.gradient, dBias: &bEnc.gradient)
-    return (
-      squares, workspace.code.sumOfValues, workspace.code.nActive,
-      (0..<configuration.dSAE).map { index.uses(of: $0) }
-    )
-  }
-
-  /// AuxK (Gao et al. 2024, A.2): the kAux largest dead latents of each token reconstruct the residual e = x − x̂.
-  /// Adds to the gradients of encoder and decoder; returns the loss without its coefficient.
-  private func addAuxGradients(dead: [Int32]) -> Double {
-    let tokens = workspace.centred.rows
-    let variance = totalVariance(workspace.residual)
-    guard variance > 0 else { return 0 }
-    let encoder = wEnc.value.gather(rows: dead)
-    let decoder = wDec.value.gather(rows: dead)
-    let bias = Matrix(1, dead.count, dead.map { bEnc.value[0, Int($0)] })
-    var code = SparseCode(nLatents: dead.count)
-    encodeLatents(
-      workspace.centred, encoder, bias: bias, selecting: .topK(min(configuration.kAux, dead.count)), into: &code)
-    // The kept residual is x̂ − x; e has the other sign.
-    var target = workspace.residual.copy()
-    target.scale(by: -1)
-    let scale = Float(2 * Double(configuration.auxCoefficient) / variance)
-    var auxResidual = Matrix(uninitialized: tokens, configuration.dIn)
-    let squares = decodeResidual(&code, decoder, target: target, scale: scale, into: &auxResidual)
-    weightGradients(
-      code, code.byLatent(), rows: dead, residual: auxResidual, scale: scale, x: workspace.centred,
-      dDec: &wDec.gradient, dEnc: &wEnc.gradient, dBias: &bEnc.gradient, accumulating: true)
-    return squares / variance
+    activity.record(uses: uses, tokens: workspace.centred.rows)
+    losses.l0 = activity.activeFraction * Double(configuration.dSAE)
   }
 }

@@ -1,11 +1,11 @@
 import LinearAlgebra
 
-/// A sparse autoencoder on normalised activations x:
+/// An autoencoder with one linear layer on either side of its latents, on normalised activations x:
 ///
 ///     c = f((x − bDec)·wEncᵀ + bEnc)      x̂ = c·wDec + bDec
 ///
-/// with f the ReLU or the ReLU of the k largest. Rows of `wDec` are kept at unit norm by the trainer.
-package final class SparseAutoencoder {
+/// with f, and what the loss says of c, given by the architecture's `LatentRule`.
+package final class SparseAutoencoder: Autoencoder {
   package let configuration: SAEConfiguration
   /// [dSAE, dIn]; row i is the encoder direction of latent i (files hold the transpose, `W_enc`).
   package let wEnc: Parameter
@@ -15,14 +15,17 @@ package final class SparseAutoencoder {
   package let wDec: Parameter
   /// [1, dIn]; taken from the input and added to the reconstruction.
   package let bDec: Parameter
-  /// Tokens since each latent was last active. [dSAE]
-  package var tokensSinceActive: [Int]
-  /// Share of latents active per token in the last batch; 1 before the first.
-  package var activeFraction = 1.0
+  package var activity: LatentActivity
+  let rule: any LatentRule
   /// Scratch that steps reuse.
   let workspace: Workspace
 
-  package var parameters: [Parameter] { [wEnc, bEnc, wDec, bDec] }
+  package var parameters: [Parameter] { [wEnc, bEnc, wDec, bDec] + rule.parameters }
+
+  package var state: [Double] {
+    get { rule.state }
+    set { rule.state = newValue }
+  }
 
   /// All weights 0, to be filled from a file.
   package init(zeroed configuration: SAEConfiguration) throws(SAEError) {
@@ -30,9 +33,11 @@ package final class SparseAutoencoder {
     self.configuration = configuration
     wEnc = Parameter("W_enc", Matrix(configuration.dSAE, configuration.dIn))
     wDec = Parameter("W_dec", Matrix(configuration.dSAE, configuration.dIn))
+    wDec.hasUnitRows = configuration.decoderNorm == .unit
     bEnc = Parameter("b_enc", Matrix(1, configuration.dSAE))
     bDec = Parameter("b_dec", Matrix(1, configuration.dIn))
-    tokensSinceActive = [Int](repeating: 0, count: configuration.dSAE)
+    activity = LatentActivity(nLatents: configuration.dSAE)
+    rule = configuration.makeRule()
     workspace = Workspace(nLatents: configuration.dSAE)
   }
 
@@ -50,25 +55,40 @@ package final class SparseAutoencoder {
     bDec.value = geometricMedian(sample)
   }
 
-  /// The active latents of `x` [tokens, dIn].
+  package func begin(step: Int, of nSteps: Int) { rule.begin(step: step, of: nSteps) }
+
   package func encode(_ x: borrowing Matrix) -> SparseCode {
     var centred = Matrix(uninitialized: x.rows, x.columns)
     center(x, by: bDec.value, into: &centred)
     var code = SparseCode(nLatents: configuration.dSAE)
-    encodeLatents(centred, wEnc.value, bias: bEnc.value, selecting: configuration.selection, into: &code)
+    encodeLatents(
+      centred.strip, wEnc.value, bias: bEnc.value, selecting: rule.selection(rows: x.rows, isTraining: false),
+      into: &code)
+    rule.activate(&code, isTraining: false)
     return code
   }
 
-  /// The reconstruction of a code, [tokens, dIn].
   package func decode(_ code: SparseCode) -> Matrix {
-    var recon = Matrix(uninitialized: code.rows, configuration.dIn)
-    decodeLatents(code, wDec.value, bias: bDec.value, into: &recon)
+    let recon = Matrix(uninitialized: code.rows, configuration.dIn)
+    normalizeDecoder()
+    withDecoder { decodeLatents(code, $0, bias: bDec.value, into: recon.strip) }
     return recon
   }
 
   /// Latents that were not active for `deadTokens` tokens.
-  package var deadLatents: [Int32] {
-    tokensSinceActive.indices.filter { tokensSinceActive[$0] >= configuration.deadTokens }.map { Int32($0) }
+  package var deadLatents: [Int32] { activity.dead(after: configuration.deadTokens) }
+
+  /// Makes the rows that the loss sees, where they are not the parameter's own.
+  func normalizeDecoder() {
+    guard configuration.decoderNorm == .graph else { return }
+    if workspace.unitDecoder.rows == 0 { workspace.unitDecoder = Matrix(configuration.dSAE, configuration.dIn) }
+    workspace.unitDecoder.assign(wDec.value)
+    normalizeRows(&workspace.unitDecoder)
+  }
+
+  /// Lends the decoder's rows as the loss sees them.
+  func withDecoder<R: ~Copyable>(_ body: (borrowing Matrix) -> R) -> R {
+    configuration.decoderNorm == .graph ? body(workspace.unitDecoder) : body(wDec.value)
   }
 }
 
@@ -77,8 +97,24 @@ final class Workspace {
   var centred = Matrix(0, 0)
   var residual = Matrix(0, 0)
   var code: SparseCode
-  /// On how many tokens of the last batch each latent was active.
-  var uses: [Int] = []
+  /// Decoder rows of unit norm, where the loss has them so and the parameter does not.
+  var unitDecoder = Matrix(0, 0)
+
+  /// Latents of some tokens as full matrices, and their gradients; empty while steps are sparse.
+  var acts = Matrix(0, 0)
+  var dActs = Matrix(0, 0)
 
   init(nLatents: Int) { code = SparseCode(nLatents: nLatents) }
+
+  func reserveDense(rows: Int, nLatents: Int) {
+    if acts.rows == rows && acts.columns == nLatents { return }
+    acts = Matrix(uninitialized: rows, nLatents)
+    dActs = Matrix(uninitialized: rows, nLatents)
+  }
+
+  func reserve(tokens: Int, width: Int) {
+    if centred.rows == tokens && centred.columns == width { return }
+    centred = Matrix(tokens, width)
+    residual = Matrix(tokens, width)
+  }
 }

@@ -13,6 +13,8 @@ struct Checkpoint: Codable {
   /// Bits of the share of active latents of the last step (decides dense or sparse arithmetic).
   var activeFraction: UInt64
   var tokensSinceActive: [Int]
+  /// Bits of the architecture's own numbers.
+  var state: [UInt64]
   var activity: ActivityCount
 
   private static let stateFile = "state.json"
@@ -20,7 +22,7 @@ struct Checkpoint: Codable {
 
   /// Writes `<folder>/step-<n>` and removes older checkpoints.
   static func save(
-    _ sae: SparseAutoencoder, _ optimizer: Optimizer, _ activity: ActivityCount, in folder: String
+    _ sae: any Autoencoder, _ optimizer: Optimizer, _ activity: ActivityCount, in folder: String
   ) throws {
     let name = "step-\(optimizer.step)"
     let path = "\(folder)/\(name)"
@@ -34,8 +36,8 @@ struct Checkpoint: Codable {
     }
     try SafetensorsWriter.write(tensors, to: "\(path)/\(tensorFile)")
     let state = Checkpoint(
-      step: optimizer.step, activeFraction: sae.activeFraction.bitPattern, tokensSinceActive: sae.tokensSinceActive,
-      activity: activity)
+      step: optimizer.step, activeFraction: sae.activity.activeFraction.bitPattern,
+      tokensSinceActive: sae.activity.tokensSinceActive, state: sae.state.map(\.bitPattern), activity: activity)
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys]
     try DurableFile.write([UInt8](try encoder.encode(state)), to: "\(path)/\(stateFile)")
@@ -54,7 +56,7 @@ struct Checkpoint: Codable {
 
   /// Puts the checkpoint of `step` into `sae` and `optimizer`.
   static func load(
-    step: Int, from folder: String, into sae: SparseAutoencoder, _ optimizer: Optimizer
+    step: Int, from folder: String, into sae: any Autoencoder, _ optimizer: Optimizer
   ) throws -> ActivityCount {
     let path = "\(folder)/step-\(step)"
     let state: Checkpoint
@@ -65,7 +67,8 @@ struct Checkpoint: Codable {
       throw TrainError.invalid(
         "\(path)/\(stateFile): not a checkpoint (\(error)); remove \(path) to go back to an older one")
     }
-    guard state.tokensSinceActive.count == sae.configuration.dSAE, state.activity.counts.count == sae.configuration.dSAE
+    guard state.tokensSinceActive.count == sae.configuration.dSAE,
+      state.activity.counts.count == sae.configuration.dSAE, state.state.count == sae.state.count
     else {
       throw TrainError.mismatch(
         "\(path)/\(stateFile): \(state.tokensSinceActive.count) latents, the run has \(sae.configuration.dSAE)")
@@ -77,8 +80,9 @@ struct Checkpoint: Codable {
       moments.m = try file.matrix("m.\(parameter.name)", shape: shape, rows: rows)
       moments.v = try file.matrix("v.\(parameter.name)", shape: shape, rows: rows)
     }
-    sae.activeFraction = Double(bitPattern: state.activeFraction)
-    sae.tokensSinceActive = state.tokensSinceActive
+    sae.activity.activeFraction = Double(bitPattern: state.activeFraction)
+    sae.activity.tokensSinceActive = state.tokensSinceActive
+    sae.state = state.state.map { Double(bitPattern: $0) }
     optimizer.step = state.step
     return state.activity
   }

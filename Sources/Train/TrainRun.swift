@@ -155,6 +155,7 @@ package final class TrainRun {
       }
       try source.read(batch: step, into: &batch)
       batch.scale(by: inputScale)
+      sae.begin(step: step, of: nSteps)
       let losses = sae.computeGradients(batch)
       guard losses.total.isFinite else {
         throw TrainError.diverged(
@@ -254,8 +255,8 @@ struct ActivityCount: Codable {
 
   init(counts: [Int]) { self.counts = counts }
 
-  mutating func add(_ sae: SparseAutoencoder, tokens: Int) {
-    sae.addUses(to: &counts)
+  mutating func add(_ sae: any Autoencoder, tokens: Int) {
+    for (j, uses) in sae.activity.uses.enumerated() { counts[j] += uses }
     self.tokens += tokens
   }
 

@@ -34,7 +34,7 @@ import Testing
     let bias = Matrix(1, n, random.floats(n, in: -2...2).map { $0.rounded() })
     for selection in [CodeSelection.positive, .topK(1), .topK(min(n, 4)), .topK(n)] {
       var code = SparseCode(nLatents: n)
-      encodeLatents(x, w, bias: bias, selecting: selection, into: &code)
+      encodeLatents(x.strip, w, bias: bias, selecting: selection, into: &code)
       let expected = naiveCode(x, w, bias, selection)
       #expect(code.rows == tokens)
       for b in 0..<tokens {
@@ -54,7 +54,8 @@ import Testing
       if order == 2 { weights.sort(by: >) }
       let w = Matrix(n, d, weights)
       var code = SparseCode(nLatents: n)
-      encodeLatents(Matrix(1, 1, [1]), w, bias: Matrix(1, n), selecting: .topK(k), into: &code)
+      let x = Matrix(1, 1, [1])
+      encodeLatents(x.strip, w, bias: Matrix(1, n), selecting: .topK(k), into: &code)
       let expected = weights.enumerated().sorted { ($0.element, -$0.offset) > ($1.element, -$1.offset) }.prefix(k)
       #expect(code.row(0).map(\.latent) == expected.map(\.offset).sorted())
     }
@@ -80,10 +81,10 @@ import Testing
     let w = Matrix(n, d, random.floats(n * d))
     let x = Matrix(tokens, d, random.floats(tokens * d))
     let bias = Matrix(1, d, random.floats(d))
-    var residual = Matrix(tokens, d)
-    let squares = decodeResidual(&code, w, target: x, scale: 0.3, offset: 0.1, into: &residual)
-    var recon = Matrix(tokens, d)
-    decodeLatents(code, w, bias: bias, into: &recon)
+    let residual = Matrix(tokens, d)
+    let squares = decodeResidual(&code, w, target: x.strip, scale: 0.3, into: residual.strip)
+    let recon = Matrix(tokens, d)
+    decodeLatents(code, w, bias: bias, into: recon.strip)
     var expectedSquares = 0.0
     for b in 0..<tokens {
       for i in 0..<d {
@@ -100,14 +101,15 @@ import Testing
       var dEnc = Matrix(n, d, repeating: 0.25)
       var dBias = Matrix(1, n, repeating: 0.125)
       weightGradients(
-        code, code.byLatent(), residual: residual, scale: 0.3, x: x, dDec: &dDec, dEnc: &dEnc, dBias: &dBias,
+        code, code.byLatent(), residual: residual.strip, scale: 0.3, x: x.strip, dDec: &dDec, dEnc: &dEnc,
+        dBias: &dBias,
         accumulating: accumulating)
       for j in 0..<n {
         var (bias, dec, enc) = (0.0, [Double](repeating: 0, count: d), [Double](repeating: 0, count: d))
         for b in 0..<tokens {
           for entry in code.row(b) where entry.latent == j {
             let projection = (0..<d).reduce(0.0) { $0 + Double(residual[b, $1]) * Double(w[j, $1]) }
-            let gradient = 0.3 * projection + 0.1
+            let gradient = 0.3 * projection
             bias += gradient
             for i in 0..<d {
               dec[i] += 0.3 * Double(entry.value) * Double(residual[b, i])
@@ -130,13 +132,14 @@ import Testing
     var code = SparseCode(nLatents: 2, rows: [[(0, 1)], [(1, 2)]])
     let w = Matrix(2, 3, random.floats(6))
     let x = Matrix(2, 3, random.floats(6))
-    var residual = Matrix(2, 3)
-    _ = decodeResidual(&code, w, target: x, scale: 1, into: &residual)
+    let residual = Matrix(2, 3)
+    _ = decodeResidual(&code, w, target: x.strip, scale: 1, into: residual.strip)
     var dDec = Matrix(5, 3)
     var dEnc = Matrix(5, 3)
     var dBias = Matrix(1, 5)
     weightGradients(
-      code, code.byLatent(), rows: [4, 1], residual: residual, scale: 1, x: x, dDec: &dDec, dEnc: &dEnc, dBias: &dBias,
+      code, code.byLatent(), rows: [4, 1], residual: residual.strip, scale: 1, x: x.strip, dDec: &dDec, dEnc: &dEnc,
+      dBias: &dBias,
       accumulating: true)
     for i in 0..<3 {
       #expect(dDec[4, i] == residual[0, i] && dDec[1, i] == 2 * residual[1, i])

@@ -4,35 +4,66 @@ import TestSupport
 import Testing
 
 @Suite struct GradientTests {
-  /// Central differences of the loss along random directions of each parameter.
-  @Test(arguments: SAEConfiguration.Architecture.allCases)
-  func gradientsAgreeWithFiniteDifferences(architecture: SAEConfiguration.Architecture) throws {
-    var random = SeededGenerator(seed: 11)
-    let (d, n, tokens) = (7, 18, 37)
-    let configuration = SAEConfiguration(
-      architecture: architecture, dIn: d, dSAE: n, k: 4, kAux: 3, auxCoefficient: 0.5, l1: 0.4, deadTokens: 5)
-    let x = Matrix(tokens, d, random.floats(tokens * d, in: -2...2))
-    let sae = try SparseAutoencoder(configuration, seed: 3)
-    sae.bEnc.value = Matrix(1, n, random.floats(n, in: 0...0.1))
-    sae.bDec.value = Matrix(1, d, random.floats(d))
-    let isDead = (0..<n).map { $0 % 3 == 0 ? 9 : 0 }
+  /// One configuration per architecture and per option that changes gradients.
+  static let configurations: [SAEConfiguration] = {
+    let base = SAEConfiguration(architecture: .relu, dIn: 7, dSAE: 18, k: 4, kAux: 3, l1: 0.4, deadTokens: 5)
+    func variant(_ change: (inout SAEConfiguration) -> Void) -> SAEConfiguration {
+      var configuration = base
+      // AuxK holds the residual constant, so the finite difference of the total is not its gradient: it is checked
+      // against PyTorch in TrainTests.
+      configuration.auxCoefficient = 0
+      change(&configuration)
+      return configuration
+    }
+    return [
+      variant { _ in },
+      variant {
+        $0.p = 0.7
+        // Losses of order 1, as for the others.
+        $0.l1 = 0.1
+      },
+      variant { $0.decoderNorm = .graph },
+      variant { $0.architecture = .topk },
+      variant {
+        $0.architecture = .topk
+        $0.decoderNorm = .graph
+      },
+    ]
+  }()
 
-    // With AuxK the residual is a constant of the gradient, so its finite difference is not that of the total:
-    // it is taken with the coefficient at 0, and AuxK is checked against PyTorch in TrainTests.
-    var plain = configuration
-    plain.auxCoefficient = 0
-    let sparse = try SparseAutoencoder(plain, seed: 3)
-    for (a, b) in zip(sparse.parameters, sae.parameters) { a.value = b.value.copy() }
+  /// An SAE with biases and decoder rows of different norms, and a batch for it.
+  private func example(
+    _ configuration: SAEConfiguration, _ random: inout SeededGenerator
+  ) throws -> (sae: any Autoencoder, tokens: Int, batch: [Float]) {
+    let tokens = 37
+    let sae = try configuration.makeAutoencoder(seed: 3)
+    for parameter in sae.parameters {
+      let noise = random.floats(parameter.value.count, in: -0.05...0.15)
+      parameter.value = Matrix(
+        parameter.value.rows, parameter.value.columns, zip(parameter.value.values, noise).map { $0 + $1 })
+    }
+    return (sae, tokens, random.floats(tokens * configuration.dIn, in: -2...2))
+  }
+
+  /// Central differences of the loss along random directions of each parameter.
+  @Test(arguments: configurations)
+  func gradientsAgreeWithFiniteDifferences(configuration: SAEConfiguration) throws {
+    var random = SeededGenerator(seed: 11)
+    let (sae, tokens, batch) = try example(configuration, &random)
+    let x = Matrix(tokens, configuration.dIn, batch)
+    let start = sae.activity
+    let state = sae.state
     func loss() -> Double {
-      sparse.tokensSinceActive = isDead
-      sparse.activeFraction = 0
-      return sparse.computeGradients(x).total
+      sae.activity = start
+      sae.activity.activeFraction = 0
+      sae.state = state
+      return sae.computeGradients(x).total
     }
     func pattern() -> [[Int]] {
-      let code = sparse.encode(x)
+      let code = sae.encode(x)
       return (0..<tokens).map { code.row($0).map(\.latent) }
     }
-    for parameter in sparse.parameters {
+    for parameter in sae.parameters {
       let start = parameter.value.copy()
       let before = pattern()
       _ = loss()
@@ -62,6 +93,33 @@ import Testing
     }
   }
 
+  /// The local objective in two halves: what end-to-end objectives use.
+  @Test(arguments: configurations)
+  func backwardOfTheErrorEqualsTheLocalStep(configuration: SAEConfiguration) throws {
+    var random = SeededGenerator(seed: 13)
+    let (sae, tokens, batch) = try example(configuration, &random)
+    let x = Matrix(tokens, configuration.dIn, batch)
+    let (start, state) = (sae.activity, sae.state)
+    let whole = sae.computeGradients(x)
+    let gradients = sae.parameters.map { $0.gradient.values }
+    let activity = sae.activity
+    sae.activity = start
+    sae.state = state
+    var recon = Matrix(tokens, configuration.dIn)
+    sae.forward(x, into: &recon)
+    recon.add(x, times: -1)
+    let mse = sumOfSquares(recon) / Double(recon.count)
+    #expect(abs(mse - whole.mse) < 1e-6 * whole.mse)
+    recon.scale(by: 2 / Float(recon.count))
+    let own = sae.backward(recon)
+    #expect(abs(own.total + mse - whole.total) < 1e-6 * whole.total)
+    #expect(abs(own.sparsity - whole.sparsity) < 1e-6 * max(1, whole.sparsity) && own.l0 == whole.l0)
+    #expect(sae.activity == activity)
+    for (parameter, expected) in zip(sae.parameters, gradients) {
+      for (a, b) in zip(parameter.gradient.values, expected) { #expect(abs(a - b) < 1e-6, "\(parameter.name)") }
+    }
+  }
+
   @Test func denseAndSparseStepsAgree() throws {
     var random = SeededGenerator(seed: 12)
     let (d, n, tokens) = (9, 40, 70)
@@ -69,12 +127,12 @@ import Testing
     let x = Matrix(tokens, d, random.floats(tokens * d))
     let sparse = try SparseAutoencoder(configuration, seed: 4)
     let dense = try SparseAutoencoder(configuration, seed: 4)
-    sparse.activeFraction = 0
-    dense.activeFraction = 1
+    sparse.activity.activeFraction = 0
+    dense.activity.activeFraction = 1
     let (a, b) = (sparse.computeGradients(x), dense.computeGradients(x))
     #expect(abs(a.total - b.total) < 1e-6 * a.total)
     #expect(a.l0 == b.l0)
-    #expect(sparse.tokensSinceActive == dense.tokensSinceActive)
+    #expect(sparse.activity.tokensSinceActive == dense.activity.tokensSinceActive)
     for (p, q) in zip(sparse.parameters, dense.parameters) {
       for (g, h) in zip(p.gradient.values, q.gradient.values) { #expect(abs(g - h) < 1e-6, "\(p.name)") }
     }

@@ -5,27 +5,45 @@ import TestSupport
 import Testing
 import Train
 
-/// Ten steps of `scripts/fixtures/sae_steps.py`.
+/// Ten steps of every fixture that `scripts/fixtures/sae_steps/make.py` wrote.
 @Suite struct StepsAgainstPyTorchTests {
   struct Fixture: Decodable {
-    struct Run: Decodable {
-      struct Step: Decodable {
-        var mse, l1, aux, total, fvu, l0, gradientNorm: Double
-        var nDead: Int
-        var gradients, weights: [String: [Float]]?
-      }
-      var start: [String: [Float]]
-      var batches: [[Float]]
-      var steps: [Step]
+    struct Step: Decodable {
+      var mse, l1, aux, sparsity, total, fvu, l0, gradientNorm: Double
+      var nDead: Int
+      var gradients, weights: [String: [Float]]?
     }
-    var dIn, dSAE, k, kAux, batch, deadTokens: Int
-    var auxCoefficient, l1, learningRate, clip: Float
-    var relu, topk: Run
+    var batch: Int
+    var learningRate, clip: Float
+    var start: [String: [Float]]
+    var batches: [[Float]]
+    var steps: [Step]
   }
 
-  private func load() throws -> Fixture {
-    let path = SharedInputs.packageRoot.appendingPathComponent("Tests/TrainTests/Fixtures/sae_steps.json")
-    return try JSONDecoder().decode(Fixture.self, from: Data(contentsOf: path))
+  private static let folder = SharedInputs.packageRoot.appendingPathComponent("Tests/TrainTests/Fixtures/steps")
+  static let names = ((try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []).filter {
+    $0.hasSuffix(".json")
+  }.sorted()
+
+  /// The fixture and its SAE: what its configuration does not say is as by default.
+  private func load(_ name: String) throws -> (fixture: Fixture, sae: any Autoencoder) {
+    let data = try Data(contentsOf: Self.folder.appendingPathComponent(name))
+    let whole = try #require(JSONSerialization.jsonObject(with: data) as? [String: Any])
+    let given = try #require(whole["configuration"] as? [String: Any])
+    let architecture = try #require((given["architecture"] as? String).flatMap(SAEConfiguration.Architecture.init))
+    let (dIn, dSAE) = (try #require(given["dIn"] as? Int), try #require(given["dSAE"] as? Int))
+    let defaults = SAEConfiguration(architecture: architecture, dIn: dIn, dSAE: dSAE, k: 3)
+    let all = try #require(
+      JSONSerialization.jsonObject(with: JSONEncoder().encode(defaults)) as? [String: Any])
+    let configuration = try JSONDecoder().decode(
+      SAEConfiguration.self, from: JSONSerialization.data(withJSONObject: all.merging(given) { $1 }))
+    let fixture = try JSONDecoder().decode(Fixture.self, from: data)
+    let sae = try configuration.makeAutoencoder(seed: 0)
+    for parameter in sae.parameters {
+      let values = try #require(fixture.start[parameter.name], "\(name): no \(parameter.name)")
+      parameter.value = Matrix(parameter.value.rows, parameter.value.columns, values)
+    }
+    return (fixture, sae)
   }
 
   /// Largest difference relative to the largest expected element.
@@ -37,42 +55,41 @@ import Train
     }
   }
 
-  @Test(arguments: SAEConfiguration.Architecture.allCases, [true, false])
-  func lossesGradientsAndWeightsAgree(architecture: SAEConfiguration.Architecture, isDense: Bool) throws {
-    if architecture == .topk && isDense { return }
-    let fixture = try load()
-    let run = architecture == .relu ? fixture.relu : fixture.topk
-    let sae = try SparseAutoencoder(
-      SAEConfiguration(
-        architecture: architecture, dIn: fixture.dIn, dSAE: fixture.dSAE, k: fixture.k, kAux: fixture.kAux,
-        auxCoefficient: fixture.auxCoefficient, l1: fixture.l1, deadTokens: fixture.deadTokens), seed: 0)
-    for parameter in sae.parameters {
-      let values = try #require(run.start[parameter.name])
-      parameter.value = Matrix(parameter.value.rows, parameter.value.columns, values)
-    }
+  @Test func thereAreFixtures() { #expect(Self.names.count >= 5) }
+
+  @Test(arguments: names, [true, false])
+  func lossesGradientsAndWeightsAgree(name: String, isDense: Bool) throws {
+    let (fixture, sae) = try load(name)
     let optimizer = Optimizer(sae, clip: fixture.clip)
-    for (step, (batch, expected)) in zip(run.batches, run.steps).enumerated() {
-      sae.activeFraction = isDense ? 1 : 0
-      let losses = sae.computeGradients(Matrix(fixture.batch, fixture.dIn, batch))
+    for (step, (batch, expected)) in zip(fixture.batches, fixture.steps).enumerated() {
+      sae.begin(step: step, of: fixture.steps.count)
+      // Decides between dense and sparse arithmetic, where an architecture has both.
+      sae.activity.activeFraction = isDense ? 1 : 0
+      let losses = sae.computeGradients(Matrix(fixture.batch, sae.configuration.dIn, batch))
       // Ten steps of f32 arithmetic in another order of summation.
-      func close(_ a: Double, _ b: Double) -> Bool { abs(a - b) <= 2e-5 * max(abs(b), 1e-2) }
-      #expect(close(losses.mse, expected.mse), "step \(step): mse \(losses.mse), expected \(expected.mse)")
-      #expect(close(losses.fvu, expected.fvu), "step \(step): fvu \(losses.fvu), expected \(expected.fvu)")
-      #expect(close(losses.l1, expected.l1), "step \(step): l1 \(losses.l1), expected \(expected.l1)")
-      #expect(close(losses.aux, expected.aux), "step \(step): aux \(losses.aux), expected \(expected.aux)")
-      #expect(close(losses.total, expected.total), "step \(step): total \(losses.total), expected \(expected.total)")
+      func check(_ what: String, _ found: Double, _ expected: Double) {
+        #expect(
+          abs(found - expected) <= 2e-5 * max(abs(expected), 1e-2),
+          "step \(step): \(what) \(found), expected \(expected)")
+      }
+      check("mse", losses.mse, expected.mse)
+      check("fvu", losses.fvu, expected.fvu)
+      check("l1", losses.l1, expected.l1)
+      check("sparsity", losses.sparsity, expected.sparsity)
+      check("aux", losses.aux, expected.aux)
+      check("total", losses.total, expected.total)
       #expect(losses.l0 == expected.l0 && losses.nDead == expected.nDead, "step \(step): \(losses), \(expected)")
-      if expected.gradients != nil {
+      if let gradients = expected.gradients {
         for parameter in sae.parameters {
-          let worst = difference(parameter.gradient, expected.gradients?[parameter.name])
+          let worst = difference(parameter.gradient, gradients[parameter.name])
           #expect(worst < 2e-4, "step \(step): gradient of \(parameter.name) is off by \(worst)")
         }
       }
       let norm = try #require(optimizer.apply(to: sae, learningRate: fixture.learningRate))
-      #expect(close(norm, expected.gradientNorm), "step \(step): norm \(norm), expected \(expected.gradientNorm)")
-      if expected.weights != nil {
+      check("norm", norm, expected.gradientNorm)
+      if let weights = expected.weights {
         for parameter in sae.parameters {
-          let worst = difference(parameter.value, expected.weights?[parameter.name])
+          let worst = difference(parameter.value, weights[parameter.name])
           #expect(worst < 1e-4, "step \(step): \(parameter.name) is off by \(worst)")
         }
       }

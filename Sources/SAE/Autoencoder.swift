@@ -1,0 +1,44 @@
+import LinearAlgebra
+
+/// What training, evaluation and files need of any autoencoder with sparse latents.
+package protocol Autoencoder: AnyObject {
+  var configuration: SAEConfiguration { get }
+  /// Trained tensors, and the gradients of the last step.
+  var parameters: [Parameter] { get }
+  var activity: LatentActivity { get set }
+  /// Numbers that steps change besides parameters and activity, for checkpoints.
+  var state: [Double] { get set }
+
+  /// Called before step `step` of `nSteps`, from 0: what depends on the progress of training is set.
+  func begin(step: Int, of nSteps: Int)
+  /// Losses of the local objective on the batch `x` [B, dIn] and their exact gradients; records the latents' activity.
+  func computeGradients(_ x: borrowing Matrix) -> StepLosses
+  /// x̂ of `x` [B, dIn] as training sees it; keeps what `backward` needs.
+  func forward(_ x: borrowing Matrix, into recon: inout Matrix)
+  /// Gradients for dLoss/dx̂ = `dRecon` [B, dIn] of the batch that `forward` was called with, and the SAE's own losses
+  /// but AuxK, which needs a target; records the latents' activity.
+  func backward(_ dRecon: borrowing Matrix) -> StepLosses
+  /// The active latents of `x` [tokens, dIn], as inference has them.
+  func encode(_ x: borrowing Matrix) -> SparseCode
+  /// The reconstruction of a code, [tokens, dIn].
+  func decode(_ code: SparseCode) -> Matrix
+}
+
+/// The losses of one batch, in the units of docs/design.md.
+package struct StepLosses: Sendable, Equatable {
+  /// Mean over tokens and elements of (x − x̂)².
+  package var mse = 0.0
+  /// Σ‖x − x̂‖² / Σ‖x − mean‖² of the batch; 0 where all its tokens are equal.
+  package var fvu = 0.0
+  /// Mean over tokens of ‖c‖₁ / dIn.
+  package var l1 = 0.0
+  /// The architecture's own penalty without its coefficient, for `relu` mean ‖c‖_p / dIn.
+  package var sparsity = 0.0
+  /// ‖e − ê‖² / ‖e − mean e‖²; 0 while no latent is dead.
+  package var aux = 0.0
+  /// What is minimised.
+  package var total = 0.0
+  /// Active latents per token.
+  package var l0 = 0.0
+  package var nDead = 0
+}

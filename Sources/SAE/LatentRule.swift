@@ -1,0 +1,53 @@
+import LinearAlgebra
+
+/// What makes one kind of SAE differ from another, between its encoder and its decoder: which pre-activations become
+/// latents, what the loss says of them, and how gradients pass back. One file each, in `Architectures/`.
+///
+/// A training step calls, for every batch: `begin`, `selection`, `activate`, `backward`, `finish`.
+protocol LatentRule: AnyObject {
+  /// Trained tensors besides those of encoder and decoder.
+  var parameters: [Parameter] { get }
+  /// Numbers that steps change besides the parameters (running averages, annealed constants), kept in checkpoints.
+  var state: [Double] { get set }
+  /// Whether codes of training hold entries that are not active but carry a gradient.
+  var keepsInactive: Bool { get }
+
+  /// Called before step `step` of `nSteps`, from 0.
+  func begin(step: Int, of nSteps: Int)
+  /// The pre-activations that a code of `rows` tokens is made from.
+  func selection(rows: Int, isTraining: Bool) -> CodeSelection
+  /// `code.values`: from pre-activations to latents.
+  func activate(_ code: inout SparseCode, isTraining: Bool)
+  /// `code.gradients`: from those of the reconstruction's loss with respect to latents, to those of the whole loss with
+  /// respect to pre-activations. Adds the rule's own losses to `losses` and sets the gradients of `parameters`.
+  /// `code` may be a part of the batch; means are over its `batchRows` tokens, and parts add up.
+  func backward(_ code: inout SparseCode, batchRows: Int, losses: inout StepLosses)
+  /// Called when the encoder's gradients of `code` are known, for gradients that are sums per latent; `isFirst` for the
+  /// first part of a batch.
+  func finish(_ code: SparseCode, _ index: LatentIndex, bEnc: Parameter, isFirst: Bool)
+}
+
+extension LatentRule {
+  var parameters: [Parameter] { [] }
+  var state: [Double] {
+    get { [] }
+    set { precondition(newValue.isEmpty, "a rule without state is given \(newValue.count) numbers") }
+  }
+  var keepsInactive: Bool { false }
+  func begin(step: Int, of nSteps: Int) {}
+  func activate(_ code: inout SparseCode, isTraining: Bool) {}
+  func backward(_ code: inout SparseCode, batchRows: Int, losses: inout StepLosses) {}
+  func finish(_ code: SparseCode, _ index: LatentIndex, bEnc: Parameter, isFirst: Bool) {}
+}
+
+/// A rule that also works on a full matrix of latents, which is faster while many of them are active.
+protocol DenseLatentRule: LatentRule {
+  /// Whether this rule's settings are among those that the dense form knows.
+  var isDenseCapable: Bool { get }
+  /// acts [rows, latents]: from products of encoder and input to latents. Returns Σ|c| and the number of active ones.
+  func activate(dense acts: inout Matrix, bias: borrowing Matrix) -> (sum: Double, nActive: Int)
+  /// dActs [rows, latents]: from dLoss/dLatent to dLoss/dPreActivation, penalties included.
+  func backward(dense dActs: inout Matrix, acts: borrowing Matrix, batchRows: Int)
+  /// The rule's own losses of a batch, from Σ|c|.
+  func addLosses(sum: Double, batchRows: Int, to losses: inout StepLosses)
+}
