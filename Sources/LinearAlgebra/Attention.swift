@@ -195,7 +195,7 @@ private func softmaxFourRows(
     s2 += p2
     s3 += p3
   }
-  return SIMD4(s0.sum(), s1.sum(), s2.sum(), s3.sum())
+  return SIMD4(s0.total, s1.total, s2.total, s3.total)
 }
 
 /// z = P·V / sum with V as rows of whole vectors, 64 columns at a time.
@@ -277,10 +277,10 @@ private func weighColumns(
       a2.addProduct(x, p.lanes(at: 2 * padded + tile))
       a3.addProduct(x, p.lanes(at: 3 * padded + tile))
     }
-    out[i] = a0.sum() * inverse[0]
-    if n > 1 { out[stride + i] = a1.sum() * inverse[1] }
-    if n > 2 { out[2 * stride + i] = a2.sum() * inverse[2] }
-    if n > 3 { out[3 * stride + i] = a3.sum() * inverse[3] }
+    out[i] = a0.total * inverse[0]
+    if n > 1 { out[stride + i] = a1.total * inverse[1] }
+    if n > 2 { out[2 * stride + i] = a2.total * inverse[2] }
+    if n > 3 { out[3 * stride + i] = a3.total * inverse[3] }
   }
 }
 

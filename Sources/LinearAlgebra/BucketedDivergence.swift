@@ -149,7 +149,7 @@ private func exponentiate(_ x: UnsafeMutablePointer<Float>, _ v: Int) -> (top: D
       x.store(e, at: i)
       s += e
     }
-    sum += Double(s.sum())
+    sum += Double(s.total)
   }
   for i in whole..<v {
     x[i] = exp(x[i] - top)

@@ -172,8 +172,8 @@ private struct LogSum {
       s += p
       if let y { t.addProduct(p, v - y.lanes(at: j)) }
     }
-    sum += Double(s.sum())
-    difference += Double(t.sum())
+    sum += Double(s.total)
+    difference += Double(t.total)
     for j in whole..<n {
       let p = exp(Double(x[j] - top))
       sum += p

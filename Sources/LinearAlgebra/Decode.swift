@@ -131,7 +131,7 @@ package func decodeLatents(_ code: SparseCode, _ wDec: borrowing Matrix, bias: b
     sum2 = sum2.addingProduct(x.lanes(at: i + 16), y.lanes(at: i + 16))
     i += 32
   }
-  var total = (sum + sum2).sum()
+  var total = (sum + sum2).total
   while i < count {
     total = total.addingProduct(x[i], y[i])
     i += 1

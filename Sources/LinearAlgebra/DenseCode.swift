@@ -36,7 +36,7 @@ package func rectify(_ acts: inout Matrix, bias: borrowing Matrix) -> (sum: Doub
             active += value > 0 ? 1 : 0
             i += 1
           }
-          total += Double(rowSum + sum.sum())
+          total += Double(rowSum + sum.total)
           active += Int(count.wrappedSum())
         }
         shared.value.0[range.lowerBound / grain] = total

@@ -119,8 +119,8 @@ private func collectPositive(
   }
 }
 
-/// One bit per lane.
+/// One bit per lane: powers of 2 added up as floats, which is exact, and a few vector additions.
 @inline(__always) func bitMask(_ mask: SIMDMask<SIMD16<Int32>>) -> UInt32 {
-  let weights = SIMD16<UInt32>(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
-  return (unsafeBitCast(mask, to: SIMD16<UInt32>.self) & weights).wrappedSum()
+  let weights = Lanes(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+  return UInt32(Lanes.zero.replacing(with: weights, where: mask).total)
 }

@@ -248,8 +248,8 @@ private func scan(
         }
       }
     }
-    below += Double(s.sum())
-    weighted += Double(t.sum())
+    below += Double(s.total)
+    weighted += Double(t.total)
   }
   for i in whole..<v {
     let d = Double(row[i]) - Double(top)

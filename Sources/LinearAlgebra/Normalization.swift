@@ -31,7 +31,7 @@ package func normalize(
     if kind == .layer {
       var sum = Lanes.zero
       for j in stride(from: 0, to: whole, by: 16) { sum += row.lanes(at: j) }
-      var total = sum.sum()
+      var total = sum.total
       for j in whole..<d { total += row[j] }
       mean = total / Float(d)
     }
@@ -41,7 +41,7 @@ package func normalize(
       let e = row.lanes(at: j) - center
       squares.addProduct(e, e)
     }
-    var total = squares.sum()
+    var total = squares.total
     for j in whole..<d { total += (row[j] - mean) * (row[j] - mean) }
     let inverse = 1 / (total / Float(d) + epsilon).squareRoot()
     let scale = Lanes(repeating: inverse)

@@ -54,7 +54,7 @@ package func totalVariance(_ x: borrowing Matrix) -> Double {
         squares = squares.addingProduct(difference, difference)
         i += 16
       }
-      var rest: Float = squares.sum()
+      var rest: Float = squares.total
       while i < d {
         let difference = xs[b * d + i] - center[i]
         rest += difference * difference

@@ -77,26 +77,59 @@ package struct SparseCode: Sendable {
     gradients = [Float](repeating: 0, count: values.count)
   }
 
-  /// Groups the entries by latent (a counting sort, so tokens ascend within a latent).
+  /// Groups the entries by latent, tokens ascending within a latent: a counting sort whose pieces of 512 tokens count
+  /// and place their own entries.
   package func byLatent() -> LatentIndex {
-    var starts = [Int32](repeating: 0, count: nLatents + 1)
-    for b in 0..<rows {
-      for entry in Int(self.starts[b])..<Int(self.starts[b] + counts[b]) { starts[Int(latents[entry]) + 1] += 1 }
-    }
-    for j in 0..<nLatents { starts[j + 1] += starts[j] }
-    var next = starts
-    var tokens = [Int32](repeating: 0, count: nActive)
-    var entries = tokens
-    for b in 0..<rows {
-      for entry in Int(self.starts[b])..<Int(self.starts[b] + counts[b]) {
-        let j = Int(latents[entry])
-        let place = Int(next[j])
-        next[j] += 1
-        tokens[place] = Int32(b)
-        entries[place] = Int32(entry)
+    let grain = 512
+    let nPieces = (rows + grain - 1) / grain
+    let n = nLatents
+    var starts = [Int32](repeating: 0, count: n + 1)
+    // Entries of each latent in each piece, then the place of the piece's first.
+    var places = [Int32](repeating: 0, count: nPieces * n)
+    func forEachEntry(of piece: Range<Int>, _ body: (_ row: Int, _ entry: Int, _ latent: Int) -> Void) {
+      latents.withUnsafeBufferPointer { latents in
+        for b in piece {
+          for entry in Int(self.starts[b])..<Int(self.starts[b] + counts[b]) { body(b, entry, Int(latents[entry])) }
+        }
       }
     }
-    return LatentIndex(starts: starts, tokens: tokens, entries: entries)
+    return places.withUnsafeMutableBufferPointer { places in
+      let places = Shared(places)
+      Threads.forEachRange(rows, grain: grain) { piece in
+        let mine = places.value.baseAddress! + piece.lowerBound / grain * n
+        forEachEntry(of: piece) { _, _, latent in mine[latent] += 1 }
+      }
+      var total: Int32 = 0
+      for j in 0..<n {
+        starts[j] = total
+        for piece in 0..<nPieces {
+          let count = places.value[piece * n + j]
+          places.value[piece * n + j] = total
+          total += count
+        }
+      }
+      starts[n] = total
+      let nActive = Int(total)
+      var entries: [Int32] = []
+      let tokens = [Int32](unsafeUninitializedCapacity: nActive) { tokens, tokenCount in
+        let tokens = Shared(tokens)
+        entries = [Int32](unsafeUninitializedCapacity: nActive) { entries, entryCount in
+          let entries = Shared(entries)
+          Threads.forEachRange(rows, grain: grain) { piece in
+            let mine = places.value.baseAddress! + piece.lowerBound / grain * n
+            forEachEntry(of: piece) { row, entry, latent in
+              let place = Int(mine[latent])
+              mine[latent] += 1
+              tokens.value[place] = Int32(row)
+              entries.value[place] = Int32(entry)
+            }
+          }
+          entryCount = nActive
+        }
+        tokenCount = nActive
+      }
+      return LatentIndex(starts: starts, tokens: tokens, entries: entries)
+    }
   }
 }
 
