@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import LinearAlgebra
+import Memory
 
 @main
 struct ActCacheCommand: ParsableCommand {
@@ -22,9 +23,16 @@ struct ActCacheCommand: ParsableCommand {
     var command: any ParsableCommand
     do { command = try parseAsRoot() } catch { exit(withError: error) }
     do { try command.run() } catch {
+      finishOutput()
       guard let status = exitStatus(of: error) else { exit(withError: error) }
       fail("\(error)", status: status)
     }
+    finishOutput()
+  }
+
+  /// Results that could not be written are no success.
+  private static func finishOutput() {
+    do { try flushStandardOutput() } catch { fail("\(error)", status: error.exitCode) }
   }
 
   private static func fail(_ message: String, status: Int32) -> Never {

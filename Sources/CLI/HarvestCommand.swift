@@ -93,8 +93,10 @@ struct HarvestCommand: ParsableCommand {
         let left = progress.secondsLeft.map { ", \(duration($0)) left" } ?? ""
         line.update(
           fraction: progress.fraction,
-          "\(progress.phase.rawValue) \(grouped(progress.nTokens)) tokens, \(grouped(Int(progress.tokensPerSecond))) tokens/s, "
-            + "\(byteSize(progress.bytesWritten)) written\(left)")
+          progress.nNewTokens == 0
+            ? "\(progress.phase.rawValue) \(grouped(progress.nTokens)) tokens"
+            : "\(progress.phase.rawValue) \(grouped(progress.nTokens)) tokens, "
+              + "\(grouped(Int(progress.tokensPerSecond))) tokens/s, \(byteSize(progress.bytesWritten)) written\(left)")
       })
     line.finish()
     try report(outcome)
@@ -128,7 +130,10 @@ struct HarvestCommand: ParsableCommand {
         "\(grouped(summary.nSequences)) sequences, \(grouped(summary.nTokens)) tokens; new: "
           + "\(grouped(summary.nNewTokens)) tokens in \(duration(summary.seconds)) (\(grouped(Int(rate))) tokens/s), "
           + "\(byteSize(summary.bytesWritten)) in \(summary.nNewShards) shards")
-      print(summary.counts.sentence)
+      // An interrupted run has not counted its text to the end.
+      if outcome != .interrupted(summary) {
+        print(summary.counts.sentence)
+      }
     }
     if case .interrupted = outcome { throw ExitCode(ExitStatus.interrupted) }
   }

@@ -2,7 +2,7 @@ import Dispatch
 import Foundation
 import Harvest
 
-/// Raises `flag` at the first SIGINT or SIGTERM, so that the work stops at a place from which it can go on; a second
+/// Raises `flag` at the first SIGINT, SIGTERM or SIGHUP (a closed terminal), so that the work stops at a place from which it can go on; a second
 /// one ends the program at once.
 final class Interruption {
   let flag = InterruptFlag()
@@ -10,7 +10,7 @@ final class Interruption {
   private var sources: [any DispatchSourceSignal] = []
 
   init() {
-    for number in [SIGINT, SIGTERM] {
+    for number in [SIGINT, SIGTERM, SIGHUP] {
       signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
       let flag = flag

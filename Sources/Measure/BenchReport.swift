@@ -146,7 +146,7 @@ extension CodecBenchmark.Result {
     for row in rows {
       table.add([
         row.dtype, row.codec, fixed(row.bytesPerValue, 2), Verdict.percent(row.ratio), row.encode.text, row.decode.text,
-        Verdict.percent(row.shareOfFloor), scientific(row.fvu),
+        row.shareOfFloor.map(Verdict.percent) ?? "–", scientific(row.fvu),
         "\(scientific(row.worstChannelFVU)) (\(row.worstChannel))",
         textBar(row.decode.median / most, width: 16),
       ])

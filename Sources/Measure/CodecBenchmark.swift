@@ -11,8 +11,8 @@ package struct CodecBenchmark {
     package var ratio: Double
     /// Values per second.
     package var encode, decode: Spread
-    /// Rate of `decode` over that of decompressing and copying alone.
-    package var shareOfFloor: Double
+    /// Rate of `decode` over that of decompressing and copying alone; nil without compression.
+    package var shareOfFloor: Double?
     /// Σ (x − x̂)² / Σ (x − mean)² of what is stored.
     package var fvu: Double
     package var worstChannel: Int
@@ -110,12 +110,12 @@ package struct CodecBenchmark {
     let encode = try Spread.seconds { try trial.encode() }
     var decoded = [Float](repeating: 0, count: trial.nValues)
     let decode = try Spread.seconds { try trial.decode(into: &decoded) }
-    let floor = try Spread.seconds { try trial.decompressAndCopy() }
+    let floor = stream.codec == "none" ? nil : try Spread.seconds { try trial.decompressAndCopy() }
     let error = StorageError(values.values, decoded, width: values.width)
     return Row(
       dtype: stream.dtype, codec: stream.codec, bytesPerValue: Double(trial.encodedBytes) / n,
       ratio: Double(trial.encodedBytes) / Double(trial.contentBytes), encode: encode.rate(n), decode: decode.rate(n),
-      shareOfFloor: floor.median / decode.median, fvu: error.fvu, worstChannel: error.worstChannel,
+      shareOfFloor: floor.map { $0.median / decode.median }, fvu: error.fvu, worstChannel: error.worstChannel,
       worstChannelFVU: error.worstChannelFVU)
   }
 }

@@ -31,6 +31,20 @@ import Testing
     #expect(model.status == 66, "\(model)")
   }
 
+  #if os(Linux)
+    @Test func resultsThatCannotBeWrittenAreAnError() throws {
+      let process = program(["doctor", "--json"])
+      let errors = Pipe()
+      process.standardOutput = FileHandle(forWritingAtPath: "/dev/full")
+      process.standardError = errors
+      try process.run()
+      let text = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+      process.waitUntilExit()
+      #expect(process.terminationStatus == 74, "\(text)")
+      #expect(text.contains("standard output: write failed: No space left on device"), "\(text)")
+    }
+  #endif
+
   @Test func harvestTakesTheShareThatItsLauncherNames() throws {
     let folder = try TemporaryFolder()
     let harvest = [
