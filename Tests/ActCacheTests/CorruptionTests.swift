@@ -65,6 +65,8 @@ struct CorruptionTests {
     #expect(
       skipping.skipped[0].reason
         == "\(path): frame 1 (bytes \(start)..<\(end)) does not have the digest of the index; \(remedy)")
+    #expect(skipping.skipped.allSatisfy { $0.stream == "hooks/\(Self.hook)" })
+    #expect(skipping.skipped.map { "\(folder.path)/\($0.file)" }[0...1] == [path, files + "000000024-000000030.zst"])
     #expect(skipping.skipped[1].reason.hasPrefix(files + "000000024-000000030.zst: header, index and seek table"))
 
     let damaged = [14, 15, 24, 25, 26, 27, 28, 29, 44]
@@ -96,6 +98,10 @@ struct CorruptionTests {
     #expect(try skipped(["a"]) == [])
     #expect(try skipped(["b", "a"]) == [5])
     #expect(try skipped(["a", "b"], TokenFilter(skipsBOS: true)) == [1, 2, 5])
+    let both = try source(cache, hooks: ["b"], filter: TokenFilter(skipsBOS: true), .skip).skipped
+    #expect(both.map(\.stream) == ["tokens", "tokens", "hooks/b"])
+    let shards = ["tokens/000000000-000000006.zst", "hooks/b/000000006-000000012.zst"]
+    #expect(both.map(\.file) == [shards[0], shards[0], shards[1]])
     let sequences = try SequenceReader(cache, seed: 0, hooks: ["b"], onCorrupt: .skip)
     #expect(sequences.skipped.map(\.frame) == [1, 2, 5])
     let numbers = try (0..<sequences.count).map { try sequences.sequence($0).number }

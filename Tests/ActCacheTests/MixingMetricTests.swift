@@ -4,7 +4,7 @@ import Testing
 @testable import ActCache
 
 struct MixingMetricTests {
-  /// Twin of `expectedDistinct`: the average over all ways to draw.
+  /// Twin of `GroupSizes.expectedDistinct`: the average over all ways to draw.
   private func twin(_ n: Int, of sizes: [Int]) -> Double {
     let groups = sizes.enumerated().flatMap { group, size in [Int](repeating: group, count: size) }
     var (total, ways) = (0, 0)
@@ -18,7 +18,7 @@ struct MixingMetricTests {
   @Test(arguments: [[], [1], [3], [1, 1, 1], [2, 2, 2], [0, 4, 1], [1, 2, 3, 4], [5, 5]] as [[Int]])
   func theExpectationIsTheAverageOverAllDraws(sizes: [Int]) {
     for n in 0...sizes.reduce(0, +) {
-      #expect(abs(expectedDistinct(n, of: sizes) - twin(n, of: sizes)) < 1e-12, "\(n) of \(sizes)")
+      #expect(abs(GroupSizes(sizes).expectedDistinct(n) - twin(n, of: sizes)) < 1e-12, "\(n) of \(sizes)")
     }
   }
 
@@ -48,5 +48,13 @@ struct MixingMetricTests {
       CacheReader(path: folder.path), hook: "blocks.0.hook_resid_post", batchSize: 16, seed: 3, windowFrames: 1)
     let metric = reader.mixing(batches: 0..<2)
     #expect(metric.measured == 4 && metric.expected == 4)
+    // The same whether the batch was read before or not.
+    var values = [Float](repeating: 0, count: 16 * 5)
+    for batch in [0, 1, 1, 3, 0] {
+      let before = reader.mixing(batch: batch)
+      var output = values.mutableSpan
+      try reader.read(batch: batch, into: &output)
+      #expect(reader.mixing(batch: batch) == before && before == BatchMixing(measured: 4, expected: 4))
+    }
   }
 }

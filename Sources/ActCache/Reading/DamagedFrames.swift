@@ -8,6 +8,10 @@ public struct SkippedFrame: Codable, Equatable, Sendable {
   /// Its sequences, `first..<end`.
   public let first: Int
   public let end: Int
+  /// Where the damage is: "tokens" or "hooks/<name>", and the file below the cache's folder. One place of several that
+  /// this frame may be damaged in.
+  public let stream: String
+  public let file: String
   /// What is wrong with which file, and what mends it.
   public let reason: String
 }
@@ -19,7 +23,7 @@ extension CacheReader {
   func damagedFrames(hooks: [String], tokens: Bool) throws -> [SkippedFrame] {
     let streams = (tokens ? ["tokens"] : []) + hooks.map { "hooks/" + $0 }
     let nShards = manifest.shards.count
-    let found = Mutex<(reasons: [Int: String], failure: (any Error)?)>(([:], nil))
+    let found = Mutex<(damage: [Int: Damage], failure: (any Error)?)>(([:], nil))
     // Many small pieces, so that the cores end together.
     let piece = 64
     let pieces = (0..<streams.count * nShards).flatMap { i in
@@ -39,19 +43,29 @@ extension CacheReader {
         found.withLock { found in
           for (range, reason) in damaged {
             let first = manifest.shards[shard].first
+            let damage = Damage(stream: stream, shard: shard, reason: reason)
             for frame in frame(ofSequence: first + range.lowerBound)...frame(ofSequence: first + range.upperBound - 1)
-            where found.reasons[frame].map({ reason < $0 }) ?? true { found.reasons[frame] = reason }
+            where found.damage[frame].map({ reason < $0.reason }) ?? true { found.damage[frame] = damage }
           }
         }
       } catch { found.withLock { $0.failure = $0.failure ?? error } }
     }
     return try found.withLock { found in
       if let failure = found.failure { throw failure }
-      return found.reasons.sorted { $0.key < $1.key }.map { frame, reason in
+      return found.damage.sorted { $0.key < $1.key }.map { frame, damage in
         let range = sequences(ofFrame: frame)
-        return SkippedFrame(frame: frame, first: range.lowerBound, end: range.upperBound, reason: reason)
+        let shard = manifest.shards[damage.shard]
+        return SkippedFrame(
+          frame: frame, first: range.lowerBound, end: range.upperBound, stream: damage.stream,
+          file: Receipt.filePath(shard.first..<shard.end, of: damage.stream), reason: damage.reason)
       }
     }
+  }
+
+  private struct Damage {
+    var stream: String
+    var shard: Int
+    var reason: String
   }
 
   /// Damaged ones among the frames of a shard that begin in `sequences`, each with its sequences (all counted from the

@@ -19,6 +19,8 @@ public final class TrainingReader {
   private var held: [Window] = []
   /// The window that `places` has worked out last.
   private var planned: Window?
+  /// Eligible tokens by sequence of the window that `mixing` was asked about last.
+  var counted: (window: Int, sizes: GroupSizes)?
 
   public var batchSize: Int { order.batchSize }
   public var nBatchesPerEpoch: Int { order.nBatchesPerEpoch }
@@ -93,8 +95,9 @@ public final class TrainingReader {
     let context = source.cache.manifest.context
     order.forEachPiece(ofBatch: index) { piece in
       let number = number(of: piece)
-      let window = planned.flatMap { $0.number == number ? $0 : nil } ?? loader.plan(number)
-      planned = window
+      let known = held.first { $0.number == number } ?? planned.flatMap { $0.number == number ? $0 : nil }
+      let window = known ?? loader.plan(number)
+      if known == nil { planned = window }
       for i in piece.range {
         let (slot, row) = Int(window.rows[i].value).quotientAndRemainder(dividingBy: loader.rowsPerFrame)
         let first = source.cache.sequences(ofFrame: window.frames[slot]).lowerBound
@@ -104,7 +107,7 @@ public final class TrainingReader {
     return places
   }
 
-  private func number(of piece: TokenOrder.Piece) -> Int { piece.epoch * loader.order.nWindows + piece.window }
+  func number(of piece: TokenOrder.Piece) -> Int { piece.epoch * loader.order.nWindows + piece.window }
 
   /// The windows that hold the tokens of a batch.
   private func windows(ofBatch index: Int) -> ClosedRange<Int> {

@@ -14,6 +14,8 @@ public final class TrainingSource: Sendable {
   public let widths: [Int]
   /// Frames that are left out, ascending: with them the order is a function of (seed, epoch, index).
   public let skipped: [SkippedFrame]
+  /// Decoded bytes of a whole frame, of all hooks.
+  package let frameBytes: Int
   let cache: CacheReader
   let loader: WindowLoader
 
@@ -50,7 +52,7 @@ public final class TrainingSource: Sendable {
     skipped = try onCorrupt == .skip ? cache.damagedFrames(hooks: hooks, tokens: filter.readsTokens(of: cache)) : []
     let tokens = try EligibleTokens(cache, filter: filter, leavingOut: Set(skipped.map(\.frame)))
     let rowsPerFrame = cache.manifest.spec.sequencesPerFrame * cache.manifest.context
-    let frameBytes = streams.reduce(0) { $0 + rowsPerFrame * $1.coding.rowByteCount }
+    frameBytes = streams.reduce(0) { $0 + rowsPerFrame * $1.coding.rowByteCount }
     // Rows of a window are numbered with 32 bits.
     let frames = max(
       1, min(windowFrames ?? memoryBytes / 2 / frameBytes, tokens.frames.count, Int(UInt32.max) / rowsPerFrame))
