@@ -89,8 +89,8 @@ let package = Package(
     .testTarget(
       name: "SAETests", dependencies: ["SAE", "LinearAlgebra", "Memory", "TestSupport"], swiftSettings: language),
     .testTarget(
-      name: "TrainTests", dependencies: ["Train", "SAE", "LinearAlgebra", "TestSupport"], exclude: ["Fixtures"],
-      swiftSettings: language),
+      name: "TrainTests", dependencies: ["Train", "SAE", "ActCache", "LinearAlgebra", "TestSupport"],
+      exclude: ["Fixtures"], swiftSettings: language),
     .testTarget(
       name: "EvaluateTests",
       dependencies: ["Evaluate", "Train", "SAE", "Harvest", "Transformer", "ActCache", "LinearAlgebra", "TestSupport"],

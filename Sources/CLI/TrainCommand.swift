@@ -34,6 +34,13 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Gradient norm above which gradients are scaled down; 0: never.") var clip: Double?
   @Option(help: "Factor on activations: scale (the cache's), none, or factor:<c>.") var normalization: String?
   @Option(help: "Decides the initial weights and the order of the tokens.") var seed: UInt64?
+  @Option(help: "How files are read: mmap or pread. Changes no result.") var io: CacheIO?
+  @Option(help: "Bytes for decoded activations, such as 256MiB. Changes no result.") var memory: String?
+  @Option(help: "Bytes of activations that are shuffled together, such as 128MiB: more mix better.") var window: String?
+  @Option(help: "Damaged data: stop, or skip (leave those frames out, and record it in data.json).") var onCorrupt:
+    CorruptionPolicy?
+  @Flag(inversion: .prefixedNo, help: "Pass over the BOS tokens of the cache.") var skipBos: Bool?
+  @Option(help: "Pass over so many positions at the start of each sequence.") var skipPositions: Int?
   @Option(help: "Steps between two lines of metrics.jsonl.") var logSteps: Int?
   @Option(help: "Steps between two checkpoints.") var checkpointSteps: Int?
   @OptionGroup var threads: ThreadsOption
@@ -70,6 +77,12 @@ struct TrainCommand: ParsableCommand {
     set(\.clip, clip)
     set(\.normalization, normalization)
     set(\.seed, seed)
+    set(\.io, io)
+    set(\.memory, memory)
+    set(\.window, window)
+    set(\.onCorrupt, onCorrupt)
+    set(\.skipBOS, skipBos)
+    set(\.skipPositions, skipPositions)
     set(\.logSteps, logSteps)
     set(\.checkpointSteps, checkpointSteps)
     if let generation { settings.generation = generation }
@@ -83,11 +96,15 @@ struct TrainCommand: ParsableCommand {
     var settings = try settings()
     try settings.validate()
     let cache = try CacheReader(
-      path: settings.cache, generation: settings.generation ?? TrainRun.generation(ofRun: settings.out))
+      path: settings.cache, generation: settings.generation ?? TrainRun.generation(ofRun: settings.out),
+      io: settings.io)
     // Written into config.yaml, so that the run means the same when the cache has grown.
     settings.generation = cache.manifest.generation
+    var reading = try settings.readingOptions()
+    reading.leavingOut = TrainRun.skippedFrames(ofRun: settings.out)
     let source = try CacheBatches(
-      cache, hook: settings.hook, batchSize: settings.batch, seed: settings.seed)
+      cache, hook: settings.hook, batchSize: settings.batch, seed: settings.seed, reading: reading)
+    note(source.skipped)
     let run = try TrainRun(settings, source: source)
     if settings.arch == .topk, settings.auxCoefficient > 0, settings.deadTokens >= settings.tokens {
       printError(
@@ -105,18 +122,36 @@ struct TrainCommand: ParsableCommand {
         line.update(
           fraction: Double(metrics.step) / Double(run.nSteps),
           "loss \(fixed(metrics.loss, 4)), FVU \(fixed(metrics.fvu, 3)), L0 \(fixed(metrics.l0, 1)), "
-            + "\(grouped(Int(metrics.tokensPerSecond))) tokens/s, \(duration(left)) left")
+            + mixing(metrics) + "\(grouped(Int(metrics.tokensPerSecond))) tokens/s, \(duration(left)) left")
       }, isInterrupted: { interruption.isRaised })
     line.finish()
-    try report(outcome, last, settings)
+    try report(outcome, last, settings, source)
+  }
+
+  private func note(_ skipped: [SkippedFrame]) {
+    guard let first = skipped.first else { return }
+    let nSequences = skipped.reduce(0) { $0 + $1.end - $1.first }
+    printError(
+      "note: frames left out as damaged: \(grouped(skipped.count)), with \(grouped(nSequences)) sequences; data.json lists "
+        + "them. The first: \(first.reason)")
+  }
+
+  private func mixing(_ metrics: StepMetrics) -> String {
+    guard let measured = metrics.sequences, let expected = metrics.sequencesExpected else { return "" }
+    return "\(grouped(measured)) sequences per batch (expected \(grouped(Int(expected.rounded())))), "
   }
 
   private struct Output: Encodable {
     var run, outcome, sae: String
+    /// After filters, held-out sequences and damaged frames.
+    var tokensPerEpoch: Int
+    var skippedFrames: Int
     var last: StepMetrics?
   }
 
-  private func report(_ outcome: TrainRun.Outcome, _ last: StepMetrics?, _ settings: TrainConfiguration) throws {
+  private func report(
+    _ outcome: TrainRun.Outcome, _ last: StepMetrics?, _ settings: TrainConfiguration, _ source: CacheBatches
+  ) throws {
     let (word, sentence) =
       switch outcome {
       case .finished: ("finished", "trained; the SAE is in \(settings.out)/sae")
@@ -125,7 +160,10 @@ struct TrainCommand: ParsableCommand {
       case .interrupted(let step): ("interrupted", "interrupted at step \(step); add --resume to continue")
       }
     if json {
-      try printJSON(Output(run: settings.out, outcome: word, sae: "\(settings.out)/sae", last: last))
+      try printJSON(
+        Output(
+          run: settings.out, outcome: word, sae: "\(settings.out)/sae", tokensPerEpoch: source.tokensPerEpoch,
+          skippedFrames: source.skipped.count, last: last))
     } else {
       print("\(settings.out): \(sentence)")
       if let last {
@@ -138,3 +176,5 @@ struct TrainCommand: ParsableCommand {
     if case .interrupted = outcome { throw ExitCode(ExitStatus.interrupted) }
   }
 }
+
+extension CorruptionPolicy: ExpressibleByArgument {}

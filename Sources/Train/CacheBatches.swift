@@ -9,9 +9,31 @@ package final class CacheBatches: BatchSource {
   package let provenance: SAELensFormat.Provenance
   package let identity: DataIdentity
 
-  /// - Throws: `ActCacheError` if the cache is damaged or lacks the hook.
-  package init(_ cache: CacheReader, hook: String, batchSize: Int, seed: UInt64) throws {
-    reader = try TrainingReader(cache, hook: hook, batchSize: batchSize, seed: seed)
+  /// Frames that are left out because they are, or were, damaged.
+  package var skipped: [SkippedFrame] { reader.source.skipped }
+
+  /// - Throws: `ActCacheError` if the cache is damaged or lacks the hook; `TrainError.invalid` if the options leave no
+  ///   token, or the memory has no room for a window.
+  package init(
+    _ cache: CacheReader, hook: String, batchSize: Int, seed: UInt64, reading options: ReadingOptions = .init()
+  ) throws {
+    let context = cache.manifest.context
+    if let positions = options.filter.positions, positions.lowerBound >= context {
+      throw TrainError.invalid(
+        "skip-positions is \(positions.lowerBound), but the sequences of \(cache.path) have \(context); choose less")
+    }
+    let source = try TrainingSource(
+      cache, hooks: [hook], seed: seed, filter: options.filter,
+      windowFrames: max(1, options.windowBytes / cache.frameBytes(ofHook: hook)), memoryBytes: options.memoryBytes,
+      onCorrupt: options.onCorrupt, leavingOut: options.leavingOut)
+    let windowBytes = source.windowFrames * source.frameBytes
+    guard windowBytes <= options.memoryBytes else {
+      throw TrainError.invalid(
+        "memory is \(options.memoryBytes) bytes, but a window of this run takes \(windowBytes) (\(source.windowFrames) "
+          + "frames of \(source.frameBytes)); give --memory \(windowBytes) or more, or a smaller --window, which changes "
+          + "the order of the tokens")
+    }
+    reader = try TrainingReader(source, batchSize: batchSize)
     normalizationScale = try cache.hook(hook).scale
     let stream = try cache.hook(hook)
     provenance = SAELensFormat.Provenance(
@@ -21,12 +43,15 @@ package final class CacheBatches: BatchSource {
     identity = DataIdentity(
       stream: stream.streamKey, text: cache.manifest.generations.last?.chain ?? "",
       sequences: cache.manifest.nSequences,
-      heldOut: cache.manifest.heldOut.count, windowFrames: reader.order.windowFrames)
+      heldOut: cache.manifest.heldOut.count, windowFrames: source.windowFrames,
+      skipped: source.skipped.isEmpty ? nil : source.skipped)
   }
 
   package var width: Int { reader.width }
   package var tokensPerEpoch: Int { reader.nTokensPerEpoch }
   package var secondsWaited: Double { reader.secondsWaited }
+
+  package func mixing(batch index: Int) -> BatchMixing? { reader.mixing(batch: index) }
 
   package func lanes(since origin: UInt64) -> [Lane] {
     var lane = Lane("decoder")

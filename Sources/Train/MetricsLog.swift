@@ -19,6 +19,10 @@ package struct StepMetrics: Codable, Sendable, Equatable {
   package var dead: Int
   package var lr: Float
   package var gradientNorm: Double
+  /// Different sequences that this step's tokens come from, and how many they would be if the tokens were drawn at
+  /// random from the window; nil where the source has no sequences.
+  package var sequences: Int?
+  package var sequencesExpected: Double?
   /// Since the line before.
   package var tokensPerSecond: Double
   /// Seconds spent waiting for data since the line before.

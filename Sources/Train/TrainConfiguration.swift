@@ -1,3 +1,4 @@
+import ActCache
 import Foundation
 import SAE
 import Yams
@@ -46,6 +47,18 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var normalization: String
   /// Decides the initial weights and the order of the tokens.
   package var seed: UInt64
+  /// How files are read. Changes no result.
+  package var io: CacheIO
+  /// Bytes for decoded activations, such as `256MiB`. Changes no result.
+  package var memory: String
+  /// Bytes of decoded activations that are shuffled together, such as `128MiB`: decides the order of the tokens.
+  package var window: String
+  /// `stop`, or `skip`: damaged frames are left out of the order.
+  package var onCorrupt: CorruptionPolicy
+  /// Pass over the token that the cache's sequences begin with.
+  package var skipBOS: Bool
+  /// Pass over so many positions at the start of each sequence.
+  package var skipPositions: Int
   /// Steps between two lines of metrics.jsonl.
   package var logSteps: Int
   /// Steps between two checkpoints.
@@ -60,7 +73,10 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     case objective, tokens, batch, lr
     case warmupFraction = "warmup-fraction"
     case decayFraction = "decay-fraction"
-    case beta1, beta2, clip, normalization, seed
+    case beta1, beta2, clip, normalization, seed, io, memory, window
+    case onCorrupt = "on-corrupt"
+    case skipBOS = "skip-bos"
+    case skipPositions = "skip-positions"
     case logSteps = "log-steps"
     case checkpointSteps = "checkpoint-steps"
   }
@@ -87,6 +103,12 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     clip = 1
     normalization = "scale"
     seed = 0
+    io = .mmap
+    memory = "256MiB"
+    window = "128MiB"
+    onCorrupt = .stop
+    skipBOS = false
+    skipPositions = 0
     logSteps = 10
     checkpointSteps = 1000
   }
@@ -137,6 +159,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
       "beta1 \(beta1) and beta2 \(beta2) must be in [0, 1)")
     try check(clip >= 0 && Float(clip).isFinite, "clip is \(clip); it must not be negative (0 switches it off)")
     try check(logSteps >= 1 && checkpointSteps >= 1, "log-steps and checkpoint-steps must be at least 1")
+    _ = try readingOptions()
     _ = try inputScale(cacheScale: 1)
     _ = try latentCount(width: 1)
   }

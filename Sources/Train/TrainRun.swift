@@ -21,12 +21,15 @@ package protocol BatchSource {
   func read(batch index: Int, into batch: inout Matrix) throws
   /// What `read` does while it does not wait.
   var reading: Activity { get }
+  /// Of how many sequences the tokens of a batch come; nil where that means nothing.
+  func mixing(batch index: Int) -> BatchMixing?
   /// What other threads did for this source; `origin` as for `LapTimer`.
   func lanes(since origin: UInt64) -> [Lane]
 }
 
 extension BatchSource {
   package var reading: Activity { .gather }
+  package func mixing(batch index: Int) -> BatchMixing? { nil }
   package func lanes(since origin: UInt64) -> [Lane] { [] }
 }
 
@@ -40,13 +43,18 @@ package struct DataIdentity: Codable, Equatable, Sendable {
   package var heldOut: Int
   /// Frames that are shuffled together.
   package var windowFrames: Int
+  /// Frames that were left out because they were damaged; nil if there were none.
+  package var skipped: [SkippedFrame]?
 
-  package init(stream: String, text: String, sequences: Int, heldOut: Int, windowFrames: Int) {
+  package init(
+    stream: String, text: String, sequences: Int, heldOut: Int, windowFrames: Int, skipped: [SkippedFrame]? = nil
+  ) {
     self.stream = stream
     self.text = text
     self.sequences = sequences
     self.heldOut = heldOut
     self.windowFrames = windowFrames
+    self.skipped = skipped
   }
 }
 
@@ -173,10 +181,11 @@ package final class TrainRun {
         let now = ContinuousClock.now
         let elapsed = (now - lastLog) / .seconds(1)
         let tokens = optimizer.step * configuration.batch
+        let mixing = source.mixing(batch: step)
         let metrics = StepMetrics(
           step: optimizer.step, tokens: tokens, epoch: tokens / max(1, source.tokensPerEpoch), loss: losses.total,
           mse: losses.mse, fvu: losses.fvu, l0: losses.l0, l1: losses.l1, aux: losses.aux, dead: losses.nDead,
-          lr: rate, gradientNorm: norm,
+          lr: rate, gradientNorm: norm, sequences: mixing?.measured, sequencesExpected: mixing?.expected,
           tokensPerSecond: Double((optimizer.step - lastStep) * configuration.batch) / max(elapsed, 1e-9),
           secondsWaiting: source.secondsWaited - lastWait, seconds: (now - start) / .seconds(1))
         (lastLog, lastWait, lastStep) = (now, source.secondsWaited, optimizer.step)
@@ -209,13 +218,35 @@ package final class TrainRun {
     do { there = try JSONDecoder().decode(DataIdentity.self, from: text) } catch {
       throw TrainError.mismatch("\(path): not the data of a run; choose another --out, or remove \(folder)")
     }
-    guard there == source.identity else {
-      let (a, b) = (there, source.identity)
+    var (a, b) = (there, source.identity)
+    let skipped = (a.skipped ?? [], b.skipped ?? [])
+    // Which frames decides the order; what is wrong with them does not.
+    let skipsTheSame = skipped.0.map(\.frame) == skipped.1.map(\.frame)
+    (a.skipped, b.skipped) = (nil, nil)
+    // A window as large as the cache has a frame less when one is left out.
+    if !skipsTheSame { a.windowFrames = b.windowFrames }
+    guard a == b else {
+      func list(_ data: DataIdentity) -> String {
+        "stream \(data.stream.prefix(12)), text \(data.text.prefix(12)), \(data.sequences) sequences, \(data.heldOut) held "
+          + "out, windows of \(data.windowFrames) frames"
+      }
       throw TrainError.mismatch(
-        "\(folder): was trained on stream \(a.stream.prefix(12)), text \(a.text.prefix(12)), \(a.sequences) sequences, "
-          + "\(a.heldOut) held out; this cache has stream \(b.stream.prefix(12)), text \(b.text.prefix(12)), "
-          + "\(b.sequences) sequences, \(b.heldOut) held out; give the cache it was begun with, or another --out")
+        "\(folder): was trained on \(list(a)); this cache has \(list(b)); give the cache it was begun with, or another "
+          + "--out")
     }
+    guard skipsTheSame else {
+      throw TrainError.mismatch(
+        "\(folder): was begun with \(TrainRun.list(skipped.0)) left out as damaged, now it would be "
+          + "\(TrainRun.list(skipped.1)), which changes the order of the tokens; repair the cache (`actcache repair`), "
+          + "or choose another --out")
+    }
+  }
+
+  private static func list(_ frames: [SkippedFrame]) -> String {
+    if frames.isEmpty { return "no frame" }
+    let shown = frames.prefix(8).map { String($0.frame) }.joined(separator: ", ")
+    return "\(frames.count == 1 ? "frame" : "frames") \(shown)"
+      + (frames.count > 8 ? " and \(frames.count - 8) more" : "")
   }
 
   /// The generation of the cache that the run in `folder` was begun on; nil if there is no such run.
@@ -223,6 +254,13 @@ package final class TrainRun {
     let path = "\(folder)/config.yaml"
     guard let text = FileManager.default.contents(atPath: path) else { return nil }
     return try TrainConfiguration(yaml: String(decoding: text, as: UTF8.self), path: path).generation
+  }
+
+  /// The frames that the run in `folder` was begun without: it goes on without them, mended or not.
+  package static func skippedFrames(ofRun folder: String) -> [SkippedFrame] {
+    guard let text = FileManager.default.contents(atPath: "\(folder)/data.json") else { return [] }
+    // `agreeOnData` says what is wrong with a file that cannot be read.
+    return (try? JSONDecoder().decode(DataIdentity.self, from: text))?.skipped ?? []
   }
 
   /// Writes config.yaml, or checks that the one in the folder says the same.
@@ -233,9 +271,11 @@ package final class TrainRun {
       return
     }
     var there = try TrainConfiguration(yaml: String(decoding: text, as: UTF8.self), path: path)
-    // How often to log and save changes nothing in the result, and the folder may have been moved.
+    // How to read, log and save changes nothing in the result, and the folder may have been moved.
     there.out = configuration.out
     there.cache = configuration.cache
+    there.io = configuration.io
+    there.memory = configuration.memory
     there.logSteps = configuration.logSteps
     there.checkpointSteps = configuration.checkpointSteps
     guard there == configuration else {

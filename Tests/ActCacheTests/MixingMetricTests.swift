@@ -36,6 +36,10 @@ struct MixingMetricTests {
       // Some 80 batches of about 15 sequences each, with a deviation of 1.5: their mean is known to 0.2.
       #expect(abs(metric.measured - metric.expected) < 0.5, "\(metric)")
       #expect(metric.expected < metric.ideal && metric.ideal < 20, "\(metric)")
+      // Each batch by its own window, whichever was asked about before.
+      let batches = Array(0..<reader.nBatchesPerEpoch)
+      let alone = try batches.map { try TrainingReader(reader.source, batchSize: 20).mixing(batch: $0) }
+      #expect(batches.map { reader.mixing(batch: $0) } == alone)
       #expect(reader.source.nDecodedFrames == 0)
     }
   }

@@ -85,6 +85,52 @@ import Testing
     #expect(try actcache("info", cache).output.contains("64 sequences of 16 tokens"))
   }
 
+  @Test func trainingReadsAsItIsTold() throws {
+    let folder = try TemporaryFolder()
+    let (cache, hook) = (folder.path + "/cache", "blocks.1.hook_resid_post")
+    let harvest = try actcache(
+      "harvest", "--model", "data/model", "--corpus", "data/stories.jsonl.zst", "--hook", hook, "--context", "16",
+      "--tokens", "1024", "--held-out", "0", "--bos", "--out", cache)
+    #expect(harvest.status == 0, "\(harvest)")
+    func train(_ run: String, _ options: String...) throws -> Outcome {
+      try actcache(
+        ["train", "--cache", cache, "--hook", hook, "--out", "\(folder.path)/\(run)", "--latents", "2x", "--k", "4"]
+          + ["--batch", "64", "--tokens", "640", "--json"] + options)
+    }
+    func tokensPerEpoch(_ outcome: Outcome) throws -> Int? {
+      #expect(outcome.status == 0, "\(outcome)")
+      return try (JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Any])?["tokensPerEpoch"]
+        as? Int
+    }
+    #expect(
+      try tokensPerEpoch(train("a", "--io", "pread", "--memory", "1MiB", "--window", "512KiB")) == 1024)
+    #expect(try tokensPerEpoch(train("b", "--skip-positions", "4")) == 64 * 12)
+    let bos = try #require(try tokensPerEpoch(train("c", "--skip-bos")))
+    #expect(bos < 1024 && bos >= 1024 - 2 * 64)
+    let metrics = try String(contentsOfFile: folder.path + "/a/metrics.jsonl", encoding: .utf8)
+    #expect(metrics.contains(#""sequences":"#) && metrics.contains(#""sequencesExpected":"#))
+
+    let shard = try #require(
+      FileManager.default.contentsOfDirectory(atPath: cache + "/hooks/" + hook).first { $0.hasSuffix(".zst") })
+    let url = URL(fileURLWithPath: "\(cache)/hooks/\(hook)/\(shard)")
+    var bytes = try Data(contentsOf: url)
+    bytes[5000] ^= 1
+    try bytes.write(to: url)
+    #expect(try train("d").status == 65)
+    let skipping = try train("e", "--on-corrupt", "skip")
+    #expect(try tokensPerEpoch(skipping) == 768)
+    #expect(
+      skipping.errors.hasPrefix(
+        "actcache: note: frames left out as damaged: 1, with 16 sequences; data.json lists them. The first: "),
+      "\(skipping)")
+    // Mended, the run is still the one without the frame.
+    bytes[5000] ^= 1
+    try bytes.write(to: url)
+    #expect(try train("e", "--on-corrupt", "skip").output.contains(#""outcome" : "alreadyFinished""#))
+    #expect(try train("f", "--on-corrupt", "ignore").status == 64)
+    #expect(try train("f", "--memory", "1MB").errors.contains("memory is 1MB; expected bytes such as"))
+  }
+
   @Test func benchesAndPlansSayWhatTheyLack() throws {
     let folder = try TemporaryFolder()
     #expect(try actcache("bench", "read", "--cache", folder.path + "/none").status == 66)

@@ -1,3 +1,4 @@
+import ActCache
 import Testing
 import Train
 
@@ -7,6 +8,12 @@ import Train
     configuration.kAux = 5
     configuration.lr = 0.25
     configuration.normalization = "factor:2.5"
+    configuration.io = .pread
+    configuration.memory = "1048576"
+    configuration.window = "64KiB"
+    configuration.onCorrupt = .skip
+    configuration.skipBOS = true
+    configuration.skipPositions = 3
     #expect(try TrainConfiguration(yaml: configuration.yaml, path: "config.yaml") == configuration)
   }
 
@@ -38,7 +45,26 @@ import Train
         == "latents is x8; expected a number such as 4096 or a multiple of the width such as 8x")
     #expect(
       message { $0.normalization = "unit-ish" } == "normalization is unit-ish; expected scale, none or factor:<c>")
+    #expect(message { $0.skipPositions = -1 } == "skip-positions is -1; it must not be negative")
+    for text in ["", "0", "-1", "1MB", "MiB", "1.5GiB", "2 GiB", "99999999999GiB", "+5"] {
+      #expect(
+        message { $0.memory = text }
+          == "memory is \(text); expected bytes such as 268435456, 256MiB or 1GiB (KiB, MiB, GiB), up to 2^50")
+    }
+    #expect(message { $0.window = "x" }.hasPrefix("window is x; expected bytes"))
     #expect(message { $0.hook = "" } == "no hook given; add --hook NAME (`actcache info CACHE` lists them)")
+  }
+
+  @Test func readingOptionsAreTakenFromTheirKeys() throws {
+    let configuration = try TrainConfiguration(
+      yaml: "memory: 4096\nwindow: 3KiB\non-corrupt: skip\nskip-bos: true\nskip-positions: 2\nio: pread", path: "x")
+    let options = try configuration.readingOptions()
+    #expect(options.memoryBytes == 4096 && options.windowBytes == 3072 && options.onCorrupt == .skip)
+    #expect(options.filter.skipsBOS && options.filter.positions?.lowerBound == 2 && configuration.io == .pread)
+    #expect(throws: TrainError.self) { try TrainConfiguration(yaml: "io: fread", path: "x") }
+    let defaults = try TrainConfiguration(yaml: "cache: c", path: "x").readingOptions()
+    #expect(defaults.memoryBytes == ReadingOptions().memoryBytes && defaults.windowBytes == 128 << 20)
+    #expect(defaults.filter == TokenFilter() && defaults.onCorrupt == .stop)
   }
 
   @Test func scheduleRisesHoldsAndFalls() {

@@ -158,8 +158,9 @@ struct ToyBatches: BatchSource {
     other.identity.text = "another"
     #expect(
       throws: TrainError.mismatch(
-        "\(open.out): was trained on stream toy, text toy, 125 sequences, 0 held out; this cache has stream toy, text "
-          + "another, 125 sequences, 0 held out; give the cache it was begun with, or another --out")
+        "\(open.out): was trained on stream toy, text toy, 125 sequences, 0 held out, windows of 1 frames; this cache has "
+          + "stream toy, text another, 125 sequences, 0 held out, windows of 1 frames; give the cache it was begun with, "
+          + "or another --out")
     ) { _ = try TrainRun(open, source: other).run(resuming: true) }
   }
 

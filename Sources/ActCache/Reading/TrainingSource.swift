@@ -12,7 +12,7 @@ public enum CorruptionPolicy: String, Codable, CaseIterable, Sendable {
 public final class TrainingSource: Sendable {
   /// Values per token of each hook.
   public let widths: [Int]
-  /// Frames that are left out, ascending: with them the order is a function of (seed, epoch, index).
+  /// Frames that are left out as damaged, ascending: with them the order is a function of (seed, epoch, index).
   public let skipped: [SkippedFrame]
   /// Decoded bytes of a whole frame, of all hooks.
   package let frameBytes: Int
@@ -35,10 +35,12 @@ public final class TrainingSource: Sendable {
   ///     one for each further place where a reader is.
   ///   - lookAhead: windows to decode ahead, as far as `memoryBytes` has room. Does not change the order.
   ///   - nThreads: that decode. Does not change the order.
+  ///   - leavingOut: frames that are not read in any case, such as those that a run has skipped before.
   /// - Throws: `ActCacheError`.
   public init(
     _ cache: CacheReader, hooks: [String], seed: UInt64, filter: TokenFilter = TokenFilter(), windowFrames: Int? = nil,
-    memoryBytes: Int = 256 << 20, lookAhead: Int = 1, nThreads: Int = 2, onCorrupt: CorruptionPolicy = .stop
+    memoryBytes: Int = 256 << 20, lookAhead: Int = 1, nThreads: Int = 2, onCorrupt: CorruptionPolicy = .stop,
+    leavingOut: [SkippedFrame] = []
   ) throws {
     precondition(!hooks.isEmpty, "no hook")
     guard lookAhead >= 0, windowFrames ?? 1 >= 1, memoryBytes >= 0, (1...64).contains(nThreads) else {
@@ -49,10 +51,13 @@ public final class TrainingSource: Sendable {
     let streams = try hooks.map {
       WindowLoader.Stream(name: $0, coding: try cache.coding(ofStream: StreamSpec.hooksPrefix + $0))
     }
-    skipped = try onCorrupt == .skip ? cache.damagedFrames(hooks: hooks, tokens: filter.readsTokens(of: cache)) : []
+    let damaged =
+      try onCorrupt == .skip ? cache.damagedFrames(hooks: hooks, tokens: filter.readsTokens(of: cache)) : []
+    let known = Set(leavingOut.map(\.frame))
+    skipped = (leavingOut + damaged.filter { !known.contains($0.frame) }).sorted { $0.frame < $1.frame }
     let tokens = try EligibleTokens(cache, filter: filter, leavingOut: Set(skipped.map(\.frame)))
     let rowsPerFrame = cache.manifest.spec.sequencesPerFrame * cache.manifest.context
-    frameBytes = streams.reduce(0) { $0 + rowsPerFrame * $1.coding.rowByteCount }
+    frameBytes = try hooks.reduce(0) { try $0 + cache.frameBytes(ofHook: $1) }
     // Rows of a window are numbered with 32 bits.
     let frames = max(
       1, min(windowFrames ?? memoryBytes / 2 / frameBytes, tokens.frames.count, Int(UInt32.max) / rowsPerFrame))
@@ -62,5 +67,13 @@ public final class TrainingSource: Sendable {
       lookAhead: min(lookAhead, max(0, room - 1)), nThreads: nThreads)
     widths = streams.map(\.coding.width)
     self.cache = cache
+  }
+}
+
+extension CacheReader {
+  /// Bytes of a whole frame of a hook, decoded. Throws as `hook` does.
+  package func frameBytes(ofHook name: String) throws -> Int {
+    let coding = try coding(ofStream: StreamSpec.hooksPrefix + name)
+    return manifest.spec.sequencesPerFrame * manifest.context * coding.rowByteCount
   }
 }
