@@ -33,7 +33,8 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Adam's decay of the second moment.") var beta2: Double?
   @Option(help: "Gradient norm above which gradients are scaled down; 0: never.") var clip: Double?
   @Option(help: "Factor on activations: scale (the cache's), none, or factor:<c>.") var normalization: String?
-  @Option(help: "Decides the initial weights and the order of the tokens.") var seed: UInt64?
+  @Option(help: "Decides the initial weights, and the order of the tokens unless --order-seed does.") var seed: UInt64?
+  @Option(help: "Decides the order of the tokens; by default --seed.") var orderSeed: UInt64?
   @Option(help: "How files are read: mmap or pread. Changes no result.") var io: CacheIO?
   @Option(help: "Bytes for decoded activations, such as 256MiB. Changes no result.") var memory: String?
   @Option(help: "Bytes of activations that are shuffled together, such as 128MiB: more mix better.") var window: String?
@@ -86,6 +87,7 @@ struct TrainCommand: ParsableCommand {
     set(\.logSteps, logSteps)
     set(\.checkpointSteps, checkpointSteps)
     if let generation { settings.generation = generation }
+    if let orderSeed { settings.orderSeed = orderSeed }
     if let kAux { settings.kAux = kAux }
     if let lr { settings.lr = lr }
     return settings
@@ -95,15 +97,7 @@ struct TrainCommand: ParsableCommand {
     threads.apply()
     var settings = try settings()
     try settings.validate()
-    let cache = try CacheReader(
-      path: settings.cache, generation: settings.generation ?? TrainRun.generation(ofRun: settings.out),
-      io: settings.io)
-    // Written into config.yaml, so that the run means the same when the cache has grown.
-    settings.generation = cache.manifest.generation
-    var reading = try settings.readingOptions()
-    reading.leavingOut = TrainRun.skippedFrames(ofRun: settings.out)
-    let source = try CacheBatches(
-      cache, hook: settings.hook, batchSize: settings.batch, seed: settings.seed, reading: reading)
+    let source = try CacheBatches(for: &settings)
     note(source.skipped)
     let run = try TrainRun(settings, source: source)
     if settings.arch == .topk, settings.auxCoefficient > 0, settings.deadTokens >= settings.tokens {

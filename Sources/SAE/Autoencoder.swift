@@ -9,6 +9,8 @@ package protocol Autoencoder: AnyObject {
   /// Numbers that steps change besides parameters and activity, for checkpoints.
   var state: [Double] { get set }
 
+  /// Called once before the first step with a batch of activations, for starting values that depend on them.
+  func prepare(from sample: borrowing Matrix)
   /// Called before step `step` of `nSteps`, from 0: what depends on the progress of training is set.
   func begin(step: Int, of nSteps: Int)
   /// Losses of the local objective on the batch `x` [B, dIn] and their exact gradients; records the latents' activity.
@@ -26,6 +28,8 @@ package protocol Autoencoder: AnyObject {
 
 /// The losses of one batch, in the units of docs/design.md.
 package struct StepLosses: Sendable, Equatable {
+  package init() {}
+
   /// Mean over tokens and elements of (x − x̂)².
   package var mse = 0.0
   /// Σ‖x − x̂‖² / Σ‖x − mean‖² of the batch; 0 where all its tokens are equal.

@@ -84,8 +84,12 @@ package enum SAELensFormat {
   /// Writes the folder. `inputScale` is the factor that training put on raw activations; `firingFrequency` [dSAE] the
   /// share of tokens each latent was active on (`sparsity.safetensors` keeps its log10).
   package static func save(
-    _ sae: SparseAutoencoder, inputScale: Float, firingFrequency: [Float]?, provenance: Provenance, to folder: String
+    _ autoencoder: any Autoencoder, inputScale: Float, firingFrequency: [Float]?, provenance: Provenance,
+    to folder: String
   ) throws {
+    guard let sae = autoencoder as? SparseAutoencoder else {
+      throw SAEError.invalid("\(autoencoder.configuration.architecture.rawValue) has no place in SAELens' layout")
+    }
     try createFolder(folder)
     let shape = sae.configuration
     let configuration = Configuration(

@@ -55,6 +55,8 @@ package final class SparseAutoencoder: Autoencoder {
     bDec.value = geometricMedian(sample)
   }
 
+  package func prepare(from sample: borrowing Matrix) { setDecoderBias(fromMedianOf: sample) }
+
   package func begin(step: Int, of nSteps: Int) { rule.begin(step: step, of: nSteps) }
 
   package func encode(_ x: borrowing Matrix) -> SparseCode {

@@ -47,6 +47,19 @@ package final class CacheBatches: BatchSource {
       skipped: source.skipped.isEmpty ? nil : source.skipped)
   }
 
+  /// The batches of a run; sets the run's generation, so that it means the same when the cache has grown.
+  package convenience init(for configuration: inout TrainConfiguration) throws {
+    let folder = RunFolder(configuration.out)
+    let cache = try CacheReader(
+      path: configuration.cache, generation: configuration.generation ?? folder.generation(), io: configuration.io)
+    configuration.generation = cache.manifest.generation
+    var reading = try configuration.readingOptions()
+    reading.leavingOut = folder.skippedFrames
+    try self.init(
+      cache, hook: configuration.hook, batchSize: configuration.batch,
+      seed: configuration.orderSeed ?? configuration.seed, reading: reading)
+  }
+
   package var width: Int { reader.width }
   package var tokensPerEpoch: Int { reader.nTokensPerEpoch }
   package var secondsWaited: Double { reader.secondsWaited }

@@ -45,8 +45,10 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var clip: Double
   /// `scale` (the cache's factor for the hook), `none`, or `factor:<c>`.
   package var normalization: String
-  /// Decides the initial weights and the order of the tokens.
+  /// Decides the initial weights, and the order of the tokens unless `orderSeed` does.
   package var seed: UInt64
+  /// Decides the order of the tokens; the members of a sweep share one.
+  package var orderSeed: UInt64?
   /// How files are read. Changes no result.
   package var io: CacheIO
   /// Bytes for decoded activations, such as `256MiB`. Changes no result.
@@ -73,7 +75,9 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     case objective, tokens, batch, lr
     case warmupFraction = "warmup-fraction"
     case decayFraction = "decay-fraction"
-    case beta1, beta2, clip, normalization, seed, io, memory, window
+    case beta1, beta2, clip, normalization, seed
+    case orderSeed = "order-seed"
+    case io, memory, window
     case onCorrupt = "on-corrupt"
     case skipBOS = "skip-bos"
     case skipPositions = "skip-positions"
@@ -194,6 +198,12 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
       auxCoefficient: Float(auxCoefficient), l1: Float(l1), deadTokens: deadTokens)
     try configuration.validate()
     return configuration
+  }
+
+  /// Memory that training takes for activations of `width`, at least: encoder and decoder, each with gradient and two
+  /// moments, in f32; then the batch, centred, and its residual.
+  package func memoryBytes(width: Int) throws -> Double {
+    4 * Double(width) * (8 * Double(try latentCount(width: width)) + 3 * Double(batch))
   }
 
   package var nSteps: Int { (tokens + batch - 1) / batch }

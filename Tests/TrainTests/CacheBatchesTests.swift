@@ -164,7 +164,7 @@ private struct PlacesCache {
 
   private func run(_ configuration: TrainConfiguration, stop: Int = .max) throws -> TrainRun.Outcome {
     var reading = try configuration.readingOptions()
-    reading.leavingOut = TrainRun.skippedFrames(ofRun: configuration.out)
+    reading.leavingOut = RunFolder(configuration.out).skippedFrames
     let source = try CacheBatches(
       CacheReader(path: configuration.cache, io: configuration.io), hook: configuration.hook,
       batchSize: configuration.batch, seed: configuration.seed, reading: reading)

@@ -164,6 +164,22 @@ struct ToyBatches: BatchSource {
     ) { _ = try TrainRun(open, source: other).run(resuming: true) }
   }
 
+  @Test func aDivergedRunKeepsItsCheckpointAndSaysSo() throws {
+    let folder = try TemporaryFolder()
+    var wild = configuration("\(folder.path)/wild", .relu)
+    wild.lr = 30
+    wild.tokens = 32 * 400
+    do {
+      _ = try TrainRun(wild, source: ToyBatches()).run(resuming: false)
+      Issue.record("the run went on")
+    } catch TrainError.diverged(let message) {
+      let words = "; lower --lr (now 30.0) or check --normalization (now scale); the checkpoint of step "
+      #expect(message.contains(words), "\(message)")
+      let kept = try FileManager.default.contentsOfDirectory(atPath: "\(wild.out)/checkpoints")
+      #expect(kept.count == 1)
+    }
+  }
+
   @Test func lossesAndGradientsThatAreNotFiniteEndTheRun() throws {
     let folder = try TemporaryFolder()
     var wild = configuration("\(folder.path)/wild", .relu)

@@ -1,0 +1,57 @@
+import ActCache
+import LinearAlgebra
+import SAE
+
+/// Where a run's batches come from; batch i is a function of i alone.
+package protocol BatchSource {
+  /// Width of the activations.
+  var width: Int { get }
+  /// Tokens of one pass over the data.
+  var tokensPerEpoch: Int { get }
+  /// The factor that brings raw activations to ‖x‖² ≈ width.
+  var normalizationScale: Double { get }
+  /// Seconds that `read` has waited for data so far.
+  var secondsWaited: Double { get }
+  var provenance: SAELensFormat.Provenance { get }
+  /// What the batches are made from; a run goes on only with the same.
+  var identity: DataIdentity { get }
+  /// Fills `batch` [tokens, width] with raw activations.
+  func read(batch index: Int, into batch: inout Matrix) throws
+  /// What `read` does while it does not wait.
+  var reading: Activity { get }
+  /// Of how many sequences the tokens of a batch come; nil where that means nothing.
+  func mixing(batch index: Int) -> BatchMixing?
+  /// What other threads did for this source; `origin` as for `LapTimer`.
+  func lanes(since origin: UInt64) -> [Lane]
+}
+
+extension BatchSource {
+  package var reading: Activity { .gather }
+  package func mixing(batch index: Int) -> BatchMixing? { nil }
+  package func lanes(since origin: UInt64) -> [Lane] { [] }
+}
+
+/// Decides every batch, together with the seed: which activations, of which text, in which order.
+package struct DataIdentity: Codable, Equatable, Sendable {
+  /// Key of the stream: model, tokenizer, token settings, hook and storage type.
+  package var stream: String
+  /// Chain over the tokens.
+  package var text: String
+  package var sequences: Int
+  package var heldOut: Int
+  /// Frames that are shuffled together.
+  package var windowFrames: Int
+  /// Frames that were left out because they were damaged; nil if there were none.
+  package var skipped: [SkippedFrame]?
+
+  package init(
+    stream: String, text: String, sequences: Int, heldOut: Int, windowFrames: Int, skipped: [SkippedFrame]? = nil
+  ) {
+    self.stream = stream
+    self.text = text
+    self.sequences = sequences
+    self.heldOut = heldOut
+    self.windowFrames = windowFrames
+    self.skipped = skipped
+  }
+}

@@ -1,0 +1,106 @@
+import ActCache
+import Foundation
+import Memory
+import SAE
+
+/// The folder of a run, and what it must agree on with a process that goes on there.
+///
+///     <out>/config.yaml       complete, replayable
+///     <out>/data.json         which data it was trained on
+///     <out>/metrics.jsonl     one line per `log-steps` steps
+///     <out>/checkpoints/      the newest state, while the run is not finished
+///     <out>/sae/              the result, in SAELens' layout
+package struct RunFolder: Sendable {
+  package let path: String
+
+  package init(_ path: String) { self.path = path }
+
+  var checkpoints: String { "\(path)/checkpoints" }
+  var metrics: String { "\(path)/metrics.jsonl" }
+  var sae: String { "\(path)/sae" }
+
+  var isFinished: Bool {
+    FileManager.default.fileExists(atPath: "\(sae)/\(SAELensFormat.configurationFile)")
+  }
+
+  /// Writes data.json, or checks that the one in the folder names the same data.
+  func agree(on identity: DataIdentity) throws {
+    let path = "\(self.path)/data.json"
+    guard let text = FileManager.default.contents(atPath: path) else {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
+      try DurableFile.write([UInt8](try encoder.encode(identity)), to: path)
+      return
+    }
+    let there: DataIdentity
+    do { there = try JSONDecoder().decode(DataIdentity.self, from: text) } catch {
+      throw TrainError.mismatch("\(path): not the data of a run; choose another --out, or remove \(self.path)")
+    }
+    var (a, b) = (there, identity)
+    let skipped = (a.skipped ?? [], b.skipped ?? [])
+    // Which frames decides the order; what is wrong with them does not.
+    let skipsTheSame = skipped.0.map(\.frame) == skipped.1.map(\.frame)
+    (a.skipped, b.skipped) = (nil, nil)
+    // A window as large as the cache has a frame less when one is left out.
+    if !skipsTheSame { a.windowFrames = b.windowFrames }
+    guard a == b else {
+      func list(_ data: DataIdentity) -> String {
+        "stream \(data.stream.prefix(12)), text \(data.text.prefix(12)), \(data.sequences) sequences, \(data.heldOut) held "
+          + "out, windows of \(data.windowFrames) frames"
+      }
+      throw TrainError.mismatch(
+        "\(self.path): was trained on \(list(a)); this cache has \(list(b)); give the cache it was begun with, or another "
+          + "--out")
+    }
+    guard skipsTheSame else {
+      throw TrainError.mismatch(
+        "\(self.path): was begun with \(RunFolder.list(skipped.0)) left out as damaged, now it would be "
+          + "\(RunFolder.list(skipped.1)), which changes the order of the tokens; repair the cache (`actcache repair`), "
+          + "or choose another --out")
+    }
+  }
+
+  private static func list(_ frames: [SkippedFrame]) -> String {
+    if frames.isEmpty { return "no frame" }
+    let shown = frames.prefix(8).map { String($0.frame) }.joined(separator: ", ")
+    return "\(frames.count == 1 ? "frame" : "frames") \(shown)"
+      + (frames.count > 8 ? " and \(frames.count - 8) more" : "")
+  }
+
+  /// The generation of the cache that the run was begun on; nil if there is no run.
+  package func generation() throws -> Int? {
+    let path = "\(self.path)/config.yaml"
+    guard let text = FileManager.default.contents(atPath: path) else { return nil }
+    return try TrainConfiguration(yaml: String(decoding: text, as: UTF8.self), path: path).generation
+  }
+
+  /// The frames that the run was begun without: it goes on without them, mended or not.
+  package var skippedFrames: [SkippedFrame] {
+    guard let text = FileManager.default.contents(atPath: "\(self.path)/data.json") else { return [] }
+    // `agreeOnData` says what is wrong with a file that cannot be read.
+    return (try? JSONDecoder().decode(DataIdentity.self, from: text))?.skipped ?? []
+  }
+
+  /// Writes config.yaml, or checks that the one in the folder says the same.
+  func agree(on configuration: TrainConfiguration) throws {
+    let path = "\(self.path)/config.yaml"
+    guard let text = FileManager.default.contents(atPath: path) else {
+      try DurableFile.write([UInt8](try configuration.yaml.utf8), to: path)
+      return
+    }
+    var there = try TrainConfiguration(yaml: String(decoding: text, as: UTF8.self), path: path)
+    // How to read, log and save changes nothing in the result, and the folder may have been moved.
+    there.out = configuration.out
+    there.cache = configuration.cache
+    there.io = configuration.io
+    there.memory = configuration.memory
+    there.logSteps = configuration.logSteps
+    there.checkpointSteps = configuration.checkpointSteps
+    guard there == configuration else {
+      let (a, b) = (try there.yaml.split(separator: "\n"), try configuration.yaml.split(separator: "\n"))
+      let difference = Set(a).symmetricDifference(b).sorted().joined(separator: "; ")
+      throw TrainError.invalid(
+        "\(self.path): holds a run with other settings (\(difference)); choose another --out, or remove that folder")
+    }
+  }
+}

@@ -1,0 +1,152 @@
+import ActCache
+import Foundation
+import LinearAlgebra
+import Memory
+import SAE
+
+/// One SAE in training: its weights, optimizer, log and checkpoints. Whoever owns it reads the batches, so that several
+/// can be trained from one read.
+final class TrainSession {
+  let configuration: TrainConfiguration
+  let folder: RunFolder
+  let nSteps: Int
+  /// Factor on raw activations.
+  let inputScale: Float
+  let sae: any Autoencoder
+  let optimizer: Optimizer
+  private let schedule: Schedule
+  private let tokensPerEpoch: Int
+  private let provenance: SAELensFormat.Provenance
+  private let log: MetricsLog
+  private var activity: ActivityCount
+  private var watch = DivergenceWatch()
+  private let start = ContinuousClock.now
+  private var lastLog: ContinuousClock.Instant
+  private var (lastWait, lastStep): (Double, Int)
+  private(set) var lastMetrics: StepMetrics?
+
+  /// Steps taken.
+  var step: Int { optimizer.step }
+  var isDone: Bool { step >= nSteps }
+
+  /// Goes on from the folder's checkpoint if there is one, else starts with the decoder's bias in the middle of the first
+  /// batch.
+  ///
+  /// - Throws: `TrainError.invalid` if the folder holds a run with other settings, or an unfinished one and `resuming` is
+  ///   false; `.mismatch` if it was begun on other data.
+  init(_ configuration: TrainConfiguration, source: any BatchSource, resuming: Bool, firstBatch: borrowing Matrix)
+    throws
+  {
+    self.configuration = configuration
+    folder = RunFolder(configuration.out)
+    nSteps = configuration.nSteps
+    let resumeStep = Checkpoint.latestStep(in: folder.checkpoints)
+    if let resumeStep, !resuming {
+      throw TrainError.invalid(
+        "\(folder.path): holds an unfinished run at step \(resumeStep) of \(nSteps); add --resume to continue it, or "
+          + "choose another --out")
+    }
+    try createFolder(folder.checkpoints)
+    inputScale = try configuration.inputScale(cacheScale: source.normalizationScale)
+    let shape = try configuration.saeConfiguration(width: source.width)
+    let sae = try shape.makeAutoencoder(seed: configuration.seed)
+    self.sae = sae
+    optimizer = Optimizer(
+      sae, beta1: Float(configuration.beta1), beta2: Float(configuration.beta2), clip: Float(configuration.clip))
+    schedule = Schedule(
+      peak: configuration.lr.map { Float($0) } ?? Schedule.defaultPeak(dSAE: shape.dSAE), nSteps: nSteps,
+      warmupFraction: configuration.warmupFraction, decayFraction: configuration.decayFraction)
+    if let resumeStep {
+      activity = try Checkpoint.load(step: resumeStep, from: folder.checkpoints, into: sae, optimizer)
+    } else {
+      activity = ActivityCount(counts: [Int](repeating: 0, count: shape.dSAE))
+      var sample = firstBatch.copy()
+      sample.scale(by: inputScale)
+      sae.prepare(from: sample)
+    }
+    tokensPerEpoch = source.tokensPerEpoch
+    provenance = source.provenance
+    log = try MetricsLog(path: folder.metrics, keepingUpTo: optimizer.step)
+    lastLog = start
+    (lastWait, lastStep) = (source.secondsWaited, optimizer.step)
+  }
+
+  /// One step on `batch`, which has been scaled, read from `source`; saves a checkpoint when it is time for one.
+  ///
+  /// - Returns: metrics, if this step is one to log.
+  /// - Throws: `TrainError.diverged` if losses or gradients say that the run will come to nothing; the newest checkpoint
+  ///   stays.
+  func train(on batch: borrowing Matrix, of source: any BatchSource) throws -> StepMetrics? {
+    let step = step
+    sae.begin(step: step, of: nSteps)
+    let losses = sae.computeGradients(batch)
+    if let problem = watch.problem(losses, nLatents: sae.configuration.dSAE) { throw diverged(problem) }
+    let rate = schedule.learningRate(step: step)
+    guard let norm = optimizer.apply(to: sae, learningRate: rate) else {
+      throw diverged("the gradients are not finite")
+    }
+    // Activity over the last tenth of the run becomes the SAE's sparsity file.
+    if step >= nSteps - max(1, nSteps / 10) { activity.add(sae, tokens: configuration.batch) }
+    var metrics: StepMetrics?
+    if self.step % configuration.logSteps == 0 || isDone {
+      let logged = self.metrics(losses, rate: rate, gradientNorm: norm, source)
+      try log.append(logged)
+      lastMetrics = logged
+      metrics = logged
+    }
+    if self.step % configuration.checkpointSteps == 0 && !isDone { try save() }
+    return metrics
+  }
+
+  /// Writes a checkpoint.
+  func save() throws { try Checkpoint.save(sae, optimizer, activity, in: folder.checkpoints) }
+
+  /// Writes the result and removes the checkpoints.
+  func finish() throws {
+    // A full disk here must not cost the run.
+    try save()
+    try SAELensFormat.save(
+      sae, inputScale: inputScale, firingFrequency: activity.frequencies, provenance: provenance, to: folder.sae)
+    try FileManager.default.removeItem(atPath: folder.checkpoints)
+  }
+
+  private func diverged(_ problem: String) -> TrainError {
+    let saved = Checkpoint.latestStep(in: folder.checkpoints).map { "; the checkpoint of step \($0) is kept" } ?? ""
+    return .diverged(
+      "\(folder.path): \(problem) at step \(step); lower --lr (now \(schedule.peak)) or check --normalization (now "
+        + "\(configuration.normalization))\(saved)")
+  }
+
+  private func metrics(
+    _ losses: StepLosses, rate: Float, gradientNorm: Double, _ source: any BatchSource
+  ) -> StepMetrics {
+    let now = ContinuousClock.now
+    let elapsed = (now - lastLog) / .seconds(1)
+    let tokens = step * configuration.batch
+    let mixing = source.mixing(batch: step - 1)
+    defer { (lastLog, lastWait, lastStep) = (now, source.secondsWaited, step) }
+    return StepMetrics(
+      step: step, tokens: tokens, epoch: tokens / max(1, tokensPerEpoch), loss: losses.total, mse: losses.mse,
+      fvu: losses.fvu, l0: losses.l0, l1: losses.l1, aux: losses.aux, dead: losses.nDead, lr: rate,
+      gradientNorm: gradientNorm, sequences: mixing?.measured, sequencesExpected: mixing?.expected,
+      tokensPerSecond: Double((step - lastStep) * configuration.batch) / max(elapsed, 1e-9),
+      secondsWaiting: source.secondsWaited - lastWait, seconds: (now - start) / .seconds(1))
+  }
+}
+
+/// On how many tokens each latent was active, towards the end of a run.
+struct ActivityCount: Codable {
+  /// [dSAE]
+  var counts: [Int]
+  var tokens = 0
+
+  init(counts: [Int]) { self.counts = counts }
+
+  mutating func add(_ sae: any Autoencoder, tokens: Int) {
+    for (j, uses) in sae.activity.uses.enumerated() { counts[j] += uses }
+    self.tokens += tokens
+  }
+
+  /// [dSAE]; nil before the first token.
+  var frequencies: [Float]? { tokens == 0 ? nil : counts.map { Float($0) / Float(tokens) } }
+}
