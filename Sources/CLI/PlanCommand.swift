@@ -32,8 +32,8 @@ struct PlanCommand: ParsableCommand {
   @Flag(help: "Print one JSON object.") var json = false
 
   func validate() throws {
-    if let runs, !(1...TrainConfiguration.maxRuns).contains(runs) {
-      throw ValidationError("--runs \(runs): allowed are 1 to \(TrainConfiguration.maxRuns)")
+    if let runs, !(1...SweepGrid.maxRuns).contains(runs) {
+      throw ValidationError("--runs \(runs): allowed are 1 to \(SweepGrid.maxRuns)")
     }
     if runs != nil && sweep { throw ValidationError("--runs and --sweep both say how many runs; give one") }
     if let context, !(1...1 << 20).contains(context) {
@@ -49,7 +49,7 @@ struct PlanCommand: ParsableCommand {
     let yaml = String(decoding: text, as: UTF8.self)
     let all =
       sweep
-      ? try TrainConfiguration.grid(yaml: yaml, path: config)
+      ? try SweepGrid(yaml: yaml, path: config).members.map(\.configuration)
       : Array(repeating: try TrainConfiguration(yaml: yaml, path: config), count: runs ?? 1)
     guard let path = all.first?.cache, !path.isEmpty, all.allSatisfy({ $0.cache == path }) else {
       throw ValidationError("\(config): names no cache, or several; give one, which need not exist")

@@ -23,7 +23,7 @@ package enum Threads {
   /// The same with the worker's number: calls of the same `worker`, of 0..<`count`, never overlap, so that scratch
   /// memory can belong to a worker. Results must not depend on which worker does a piece.
   package static func forEach(_ n: Int, withWorker body: (_ worker: Int, _ i: Int) -> Void) {
-    let workers = min(n, count)
+    let workers = isAlone ? 1 : min(n, count)
     if workers <= 1 {
       for i in 0..<n { body(0, i) }
       return
@@ -39,6 +39,14 @@ package enum Threads {
         }
       }
     }
+  }
+
+  /// True in the bodies of `forEachAlone`.
+  @TaskLocal private static var isAlone = false
+
+  /// As `forEach`, for bodies that are work of their own: what they call of this type runs on the thread they have.
+  package static func forEachAlone(_ n: Int, _ body: (Int) -> Void) {
+    forEach(n) { i in $isAlone.withValue(true) { body(i) } }
   }
 
   /// Cuts 0..<n into pieces of `grain` (the last may be shorter) and calls `body` for each, in parallel.

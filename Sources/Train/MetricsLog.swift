@@ -60,5 +60,11 @@ final class MetricsLog {
     try handle.write(contentsOf: try encoder.encode(metrics) + [0x0A])
   }
 
+  /// The newest line of the log at `path`; nil if there is none.
+  static func last(path: String) -> StepMetrics? {
+    guard let text = FileManager.default.contents(atPath: path) else { return nil }
+    return text.split(separator: 0x0A).last.flatMap { try? JSONDecoder().decode(StepMetrics.self, from: $0) }
+  }
+
   deinit { try? handle.close() }
 }

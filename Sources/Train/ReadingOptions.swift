@@ -26,7 +26,8 @@ extension TrainConfiguration {
     return options
   }
 
-  private static func byteCount(_ text: String, of name: String) throws(TrainError) -> Int {
+  /// 268435456, 256MiB and the like. Throws `TrainError.invalid` naming `name` for anything else.
+  package static func byteCount(_ text: String, of name: String) throws(TrainError) -> Int {
     let shift = ["KiB": 10, "MiB": 20, "GiB": 30][text.suffix(3)]
     let digits = shift == nil ? text[...] : text.dropLast(3)
     let (bytes, overflow) = (Int(digits) ?? 0).multipliedReportingOverflow(by: 1 << (shift ?? 0))

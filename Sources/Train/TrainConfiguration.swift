@@ -144,6 +144,16 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     get throws { try YAMLEncoder().encode(self) }
   }
 
+  /// Whether every batch of `other`, as it was read, is one of this run, too.
+  func sharesBatches(with other: Self) -> Bool {
+    (cache, hook, generation, batch, orderSeed ?? seed) == (
+      other.cache, other.hook, other.generation, other.batch, other.orderSeed ?? other.seed
+    )
+      && (io, memory, window, onCorrupt, skipBOS, skipPositions) == (
+        other.io, other.memory, other.window, other.onCorrupt, other.skipBOS, other.skipPositions
+      )
+  }
+
   /// Throws `TrainError.invalid` for the first value that makes no sense.
   package func validate() throws(TrainError) {
     func check(_ holds: Bool, _ what: String) throws(TrainError) { if !holds { throw .invalid(what) } }

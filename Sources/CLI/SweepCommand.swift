@@ -1,0 +1,105 @@
+import ArgumentParser
+import Foundation
+import Report
+import SAE
+import Train
+
+struct SweepCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "sweep", abstract: "Train many sparse autoencoders from one read of a cache.",
+    discussion: """
+      The file is that of train --config, with lists for what varies: k: [16, 32, 64] with lr: [1e-3, 3e-4] are six runs.
+      Under runs: there may be a list of such mappings, each put over the rest of the file. Each run lies in its own folder
+      below out:, equal to what train makes of it; sweep.csv and sweep.jsonl list them. The same command goes on where it
+      was interrupted.
+      """)
+
+  @Option(help: "YAML with the names of train's options.") var config: String
+  @Option(help: "Folder of the sweep; wins over the file's out:.") var out: String?
+  @Option(help: "The cache's folder; wins over the file's cache:.") var cache: String?
+  @Option(help: "Bytes for the SAEs trained at once, such as 8GiB; by default 70 % of the machine's memory.")
+  var memory: String?
+  @Flag(help: "Train nothing: write each run's config.yaml, and print the commands that train them, for a job array.")
+  var array = false
+  @OptionGroup var threads: ThreadsOption
+  @Flag(help: "Print one JSON object.") var json = false
+
+  func run() throws {
+    threads.apply()
+    guard let text = FileManager.default.contents(atPath: config) else {
+      throw TrainError.missing("\(config): no such file; check --config")
+    }
+    let grid = try SweepGrid(yaml: String(decoding: text, as: UTF8.self), path: config, cache: cache, out: out)
+    let sweep = try SweepRun(
+      grid, memoryBytes: memory.map { Double(try TrainConfiguration.byteCount($0, of: "memory")) })
+    if array {
+      for member in grid.members { print(try sweep.command(for: member)) }
+      return
+    }
+    let line = ProgressLine(quiet: json)
+    let interruption = Interruption()
+    let results = try sweep.run(
+      resuming: true,
+      progress: { progress in
+        let left = Double(progress.nSteps - progress.steps) / Double(max(1, progress.nSteps))
+        line.update(
+          fraction: 1 - left,
+          "\(grouped(progress.nTraining)) runs in training, \(grouped(Int(progress.tokensPerSecond))) tokens/s of all "
+            + "together")
+      }, isInterrupted: { interruption.isRaised })
+    line.finish()
+    let table = SweepTable(results, of: grid)
+    try table.write(to: grid.out)
+    try report(results, of: grid)
+    if results.contains(where: { $0.outcome.isUnfinished }) { throw ExitCode(ExitStatus.interrupted) }
+    if results.contains(where: { $0.outcome.reason != nil }) { throw ExitCode(1) }
+  }
+
+  private struct Output: Encodable {
+    struct Run: Encodable {
+      var run, outcome: String
+      var reason: String?
+      var metrics: StepMetrics?
+      var seconds: Double
+    }
+    var sweep: String
+    var runs: [Run]
+  }
+
+  private func report(_ results: [SweepResult], of grid: SweepGrid) throws {
+    if json {
+      return try printJSON(
+        Output(
+          sweep: grid.out,
+          runs: results.map {
+            .init(
+              run: $0.name, outcome: $0.outcome.word, reason: $0.outcome.reason, metrics: $0.metrics,
+              seconds: $0.seconds)
+          }))
+    }
+    var table = TextTable([
+      ("run", .left), ("outcome", .left), ("L0", .right), ("FVU", .right), ("loss", .right), ("dead", .right),
+      ("seconds", .right),
+    ])
+    var points: [TextScatter.Point] = []
+    for result in results {
+      let metrics = result.metrics
+      table.add([
+        result.name, result.outcome.word, metrics.map { fixed($0.l0, 1) } ?? "", metrics.map { fixed($0.fvu, 4) } ?? "",
+        metrics.map { fixed($0.loss, 4) } ?? "", metrics.map { grouped($0.dead) } ?? "", fixed(result.seconds, 1),
+      ])
+      if let metrics {
+        let mark = result.configuration.arch.rawValue.first ?? "o"
+        points.append(TextScatter.Point(x: metrics.l0, y: metrics.fvu, mark: mark))
+      }
+    }
+    print(table.text)
+    let kinds = Set(results.map(\.configuration.arch.rawValue)).sorted().map { "\($0.prefix(1)): \($0)" }
+    let plot = TextScatter(x: "L0", y: "FVU of the last step, \(kinds.joined(separator: ", "))", points).text()
+    if !plot.isEmpty { print("\n\(plot)") }
+    for result in results {
+      if let reason = result.outcome.reason { printError("\(result.name): \(reason)") }
+    }
+    print("\n\(grid.out)/sweep.csv, \(grid.out)/sweep.jsonl")
+  }
+}

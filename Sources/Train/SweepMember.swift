@@ -1,0 +1,67 @@
+import LinearAlgebra
+import Memory
+import SAE
+
+/// One run of a sweep while it is in training. Used by one thread at a time.
+final class SweepMember {
+  let name: String
+  private let configuration: TrainConfiguration
+  private let lock: FolderLock
+  private let session: TrainSession
+  private var problem: String?
+  private var isFinished = false
+  /// Spent on this member's steps.
+  private(set) var seconds = 0.0
+
+  var step: Int { session.step }
+  var nSteps: Int { session.nSteps }
+  var batch: Int { configuration.batch }
+  var inputScale: Float { session.inputScale }
+  var nWeights: Int { session.sae.configuration.dSAE * session.sae.configuration.dIn }
+  var isTraining: Bool { problem == nil && !isFinished }
+
+  /// nil if the run was finished before.
+  ///
+  /// - Throws: what `TrainRun.run` throws before its first step.
+  init?(_ name: String, _ configuration: TrainConfiguration, source: any BatchSource, resuming: Bool) throws {
+    let folder = RunFolder(configuration.out)
+    try createFolder(folder.path)
+    guard let lock = try FolderLock(folder: folder.path) else {
+      throw TrainError.busy("\(folder.path): another process is training here; wait for it or choose another --out")
+    }
+    try folder.agree(on: configuration)
+    try folder.agree(on: source.identity)
+    if folder.isFinished { return nil }
+    var batch = Matrix(configuration.batch, source.width)
+    try source.read(batch: 0, into: &batch)
+    session = try TrainSession(configuration, source: source, resuming: resuming, firstBatch: batch)
+    (self.name, self.configuration) = (name, configuration)
+    self.lock = lock
+  }
+
+  /// Takes those of the steps `range` that come next; what goes wrong ends this member alone.
+  func train(_ range: Range<Int>, on block: [SharedBatch], of source: any BatchSource) {
+    let start = ContinuousClock.now
+    do {
+      for i in range where i == session.step && isTraining {
+        _ = try session.train(on: block[i - range.lowerBound].scaled, of: source)
+        if session.isDone {
+          try session.finish()
+          isFinished = true
+        }
+      }
+    } catch { problem = "\(error)" }
+    seconds += (ContinuousClock.now - start) / .seconds(1)
+  }
+
+  /// Saves what there is, to go on from.
+  func interrupt() {
+    do { try session.save() } catch { problem = "\(error)" }
+  }
+
+  var result: SweepResult {
+    let outcome: SweepResult.Outcome =
+      problem.map { .failed($0) } ?? (isFinished ? .finished : .interrupted(step: session.step))
+    return SweepResult(name, outcome: outcome, configuration: configuration, seconds: seconds)
+  }
+}

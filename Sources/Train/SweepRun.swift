@@ -1,0 +1,169 @@
+import ActCache
+import Foundation
+import LinearAlgebra
+import Memory
+import SAE
+
+/// All runs of a sweep, from as few reads of the cache as possible: members of one hook, batch size and order of tokens
+/// share every batch. Each ends byte for byte as it would alone.
+///
+///     <out>/<member>/                the member's run (see `RunFolder`)
+///     <out>/sweep.csv, sweep.jsonl   one line per member (see `SweepTable`)
+package final class SweepRun {
+  package struct Progress: Sendable {
+    /// Steps taken of the members that are trained together now, and those there are to take.
+    package var steps, nSteps: Int
+    /// Of all members together.
+    package var tokensPerSecond: Double
+    /// Members in training.
+    package var nTraining: Int
+  }
+
+  private let grid: SweepGrid
+  private let memoryBytes: Double
+  private let open: (inout TrainConfiguration) throws -> any BatchSource
+  private var results: [String: SweepResult] = [:]
+
+  /// - Parameters:
+  ///   - memoryBytes: for the SAEs that are trained at once; more of them are trained in parts, one after the other. By
+  ///     default 70 % of the machine's.
+  ///   - open: the batches of a run; sets its generation.
+  /// - Throws: `TrainError.invalid` for the first member whose settings make no sense.
+  package init(
+    _ grid: SweepGrid, memoryBytes: Double? = nil,
+    open: @escaping (inout TrainConfiguration) throws -> any BatchSource = { try CacheBatches(for: &$0) }
+  ) throws {
+    self.grid = grid
+    self.memoryBytes = memoryBytes ?? 0.7 * Double(ProcessInfo.processInfo.physicalMemory)
+    self.open = open
+    for member in grid.members { try member.configuration.validate() }
+  }
+
+  /// Trains every member that is not finished; returns what became of each, in the order of the grid.
+  ///
+  /// A member that diverges, or whose folder cannot be used, is stopped and does not stop the others; a cache that cannot
+  /// be read stops all.
+  package func run(
+    resuming: Bool, progress: (Progress) -> Void = { _ in }, isInterrupted: () -> Bool = { false }
+  ) throws -> [SweepResult] {
+    for group in groups() where !isInterrupted() {
+      var first = group[0].configuration
+      let source = try open(&first)
+      for part in try parts(of: group, width: source.width) where !isInterrupted() {
+        let members = part.compactMap { begin($0, like: first, source: source, resuming: resuming) }
+        defer { for member in members { results[member.name] = member.result } }
+        try train(members, from: source, progress: progress, isInterrupted: isInterrupted)
+      }
+    }
+    return grid.members.map {
+      results[$0.name] ?? SweepResult($0.name, outcome: .notStarted, configuration: $0.configuration)
+    }
+  }
+
+  /// Writes a member's config.yaml and returns the command that trains it by itself.
+  package func command(for member: SweepGrid.Member) throws -> String {
+    var configuration = member.configuration
+    let cache = try CacheReader(path: configuration.cache, generation: configuration.generation)
+    configuration.generation = cache.manifest.generation
+    let folder = RunFolder(configuration.out)
+    try createFolder(folder.path)
+    try folder.agree(on: configuration)
+    return "actcache train --resume --config '\(folder.path)/config.yaml'"
+  }
+
+  /// Members that can share every batch.
+  private func groups() -> [[SweepGrid.Member]] {
+    var groups: [[SweepGrid.Member]] = []
+    for member in grid.members {
+      if let i = groups.firstIndex(where: { $0[0].configuration.sharesBatches(with: member.configuration) }) {
+        groups[i].append(member)
+      } else {
+        groups.append([member])
+      }
+    }
+    return groups
+  }
+
+  /// Cuts a group into parts whose SAEs fit into memory together; one that does not fit is a part of its own.
+  private func parts(of group: [SweepGrid.Member], width: Int) throws -> [[SweepGrid.Member]] {
+    var parts: [[SweepGrid.Member]] = []
+    var bytes = Double.infinity
+    for member in group {
+      let needed = try member.configuration.memoryBytes(width: width)
+      if bytes + needed > memoryBytes {
+        parts.append([])
+        bytes = 0
+      }
+      parts[parts.count - 1].append(member)
+      bytes += needed
+    }
+    return parts
+  }
+
+  /// The member, ready to train; nil, with its result noted, if there is nothing to do or nothing can be done.
+  private func begin(
+    _ member: SweepGrid.Member, like first: TrainConfiguration, source: any BatchSource, resuming: Bool
+  ) -> SweepMember? {
+    var configuration = member.configuration
+    configuration.generation = first.generation
+    do {
+      if let begun = try SweepMember(member.name, configuration, source: source, resuming: resuming) { return begun }
+      results[member.name] = SweepResult(member.name, outcome: .finished, configuration: configuration)
+    } catch {
+      results[member.name] = SweepResult(member.name, outcome: .failed("\(error)"), configuration: configuration)
+    }
+    return nil
+  }
+
+  private func train(
+    _ members: [SweepMember], from source: any BatchSource, progress: (Progress) -> Void, isInterrupted: () -> Bool
+  ) throws {
+    guard let first = members.map(\.step).min(), let end = members.map(\.nSteps).max() else { return }
+    let start = ContinuousClock.now
+    let (before, nSteps) = (members.reduce(0) { $0 + $1.step }, members.reduce(0) { $0 + $1.nSteps })
+    let batch = members[0].batch
+    // A small SAE does not fill several threads: each gets one, and goes through some batches before it waits for others.
+    let isSmall = members.count > 1 && members.allSatisfy { $0.nWeights <= 1 << 20 }
+    let block = (0..<(isSmall ? 8 : 1)).map { _ in SharedBatch(batch, source.width) }
+    var step = first
+    while step < end, members.contains(where: \.isTraining) {
+      if isInterrupted() { break }
+      let range = step..<min(step + block.count, end)
+      for i in range { try source.read(batch: i, into: &block[i - step].raw) }
+      for scale in Set(members.filter(\.isTraining).map(\.inputScale)).sorted() {
+        for shared in block { shared.scale(by: scale) }
+        // The slowest first: the others fill the time that it takes.
+        let active = members.filter { $0.isTraining && $0.inputScale == scale }.sorted { $0.seconds > $1.seconds }
+        if isSmall {
+          Threads.forEachAlone(active.count) { active[$0].train(range, on: block, of: source) }
+        } else {
+          for member in active { member.train(range, on: block, of: source) }
+        }
+      }
+      step = range.upperBound
+      let done = members.reduce(0) { $0 + $1.step }
+      let seconds = (ContinuousClock.now - start) / .seconds(1)
+      progress(
+        Progress(
+          steps: done, nSteps: nSteps, tokensPerSecond: Double((done - before) * batch) / max(seconds, 1e-9),
+          nTraining: members.count(where: \.isTraining)))
+    }
+    for member in members where member.isTraining { member.interrupt() }
+  }
+}
+
+/// A batch as it was read, and scaled to what SAEs are trained on.
+final class SharedBatch {
+  var raw: Matrix
+  private(set) var scaled: Matrix
+
+  init(_ rows: Int, _ columns: Int) {
+    raw = Matrix(rows, columns)
+    scaled = Matrix(rows, columns)
+  }
+
+  func scale(by factor: Float) {
+    scaled.assign(raw)
+    scaled.scale(by: factor)
+  }
+}

@@ -1,0 +1,93 @@
+import Foundation
+import LinearAlgebra
+import TestSupport
+import Testing
+import Train
+
+@Suite struct SweepRunTests {
+  private let settings = """
+    cache: toy
+    hook: h
+    latents: 3x
+    batch: 32
+    tokens: 1280
+    l1: 0.3
+    dead-tokens: 100
+    log-steps: 4
+    checkpoint-steps: 7
+    """
+
+  private func grid(_ folder: String, _ more: String) throws -> SweepGrid {
+    try SweepGrid(yaml: "\(settings)\nout: \(folder)/sweep\n\(more)\n", path: "s.yaml")
+  }
+
+  private func weights(_ folder: String) throws -> Data {
+    try #require(FileManager.default.contents(atPath: "\(folder)/sae/sae_weights.safetensors"), "\(folder)")
+  }
+
+  /// Members of different kinds, lengths, batch sizes and scales: groups, and members that end before others.
+  private let runs = """
+    runs:
+    - {k: [1, 3, 5], lr: 0.003}
+    - {arch: relu, lr: 0.003, seed: [0, 1]}
+    - {k: 2, lr: 0.003, tokens: 700, batch: 16}
+    - {k: 2, lr: 0.003, tokens: 960, normalization: none}
+    """
+
+  @Test func membersEqualRunsOfTheirOwn() throws {
+    let folder = try TemporaryFolder()
+    let grid = try grid(folder.path, runs)
+    let results = try SweepRun(grid, open: { _ in ToyBatches() }).run(resuming: false)
+    #expect(results.count == 7 && results.allSatisfy { $0.outcome == .finished }, "\(results)")
+    for member in grid.members {
+      var alone = member.configuration
+      alone.out = "\(folder.path)/alone-\(member.name)"
+      #expect(try TrainRun(alone, source: ToyBatches()).run(resuming: false) == .finished)
+      #expect(try weights(alone.out) == weights(member.configuration.out), "\(member.name)")
+    }
+    // A second run has nothing to do.
+    let again = try SweepRun(grid, open: { _ in ToyBatches() }).run(resuming: false)
+    #expect(again.allSatisfy { $0.outcome == .finished && $0.seconds == 0 && $0.metrics != nil })
+  }
+
+  @Test func anInterruptedSweepGoesOnToTheSameEnd() throws {
+    let folder = try TemporaryFolder()
+    let whole = try SweepGrid(yaml: "\(settings)\nout: \(folder.path)/whole\n\(runs)\n", path: "s.yaml")
+    _ = try SweepRun(whole, open: { _ in ToyBatches() }).run(resuming: false)
+    let parts = try grid(folder.path, runs)
+    var asked = 0
+    let first = try SweepRun(parts, memoryBytes: 30_000, open: { _ in ToyBatches() }).run(
+      resuming: true,
+      isInterrupted: {
+        asked += 1
+        return asked > 12
+      })
+    #expect(first.contains { $0.outcome.isUnfinished })
+    let second = try SweepRun(parts, open: { _ in ToyBatches() }).run(resuming: true)
+    #expect(second.allSatisfy { $0.outcome == .finished }, "\(second)")
+    for (a, b) in zip(whole.members, parts.members) {
+      #expect(try weights(a.configuration.out) == weights(b.configuration.out), "\(a.name)")
+    }
+  }
+
+  @Test func aMemberThatDivergesDoesNotStopTheOthers() throws {
+    let folder = try TemporaryFolder()
+    let grid = try grid(folder.path, "arch: relu\nlr: [0.003, 1e30]")
+    let results = try SweepRun(grid, open: { _ in ToyBatches() }).run(resuming: false)
+    #expect(results[0].outcome == .finished)
+    let reason = try #require(results[1].outcome.reason)
+    #expect(reason.contains("lower --lr (now 1e+30)"), "\(reason)")
+    let table = SweepTable(results, of: grid)
+    let lines = table.csv.split(separator: "\n")
+    #expect(lines.count == 3 && lines[0].hasPrefix("run,lr,outcome,step,tokens,loss"))
+    #expect(lines[1].hasPrefix("lr-0.003,0.003,finished,40,1280,") && lines[2].hasPrefix("lr-1e30,1e30,failed,"))
+    #expect(try table.jsonl.split(separator: "\n").count == 2)
+  }
+
+  @Test func badMembersAreFoundBeforeAnyWork() throws {
+    let grid = try grid("/nowhere", "lr: [0.003, -1]")
+    #expect(throws: TrainError.invalid("lr is -1.0; it must be positive")) {
+      _ = try SweepRun(grid, open: { _ in ToyBatches() })
+    }
+  }
+}
