@@ -6,11 +6,13 @@ package enum CodeSelection: Sendable, Equatable {
   case positive
   /// The k largest of a token, if positive; of equal ones the lower index.
   case topK(Int)
+  /// All above a threshold, which is not negative.
+  case above(Float)
+  /// The `count` largest of all tokens together, if positive; of equal ones that of the earlier token, then of the lower
+  /// index. `guess` is a bound that they are thought to exceed; it decides how long the search takes, not what is found,
+  /// and 0 is none.
+  case largest(count: Int, guess: Float)
 }
-
-// B tokens, d input width, n latents
-private let tileTokens = 512
-private let tileLatents = 1024
 
 /// preActs = x·wEncᵀ + bEnc, never stored beyond a tile of 512 tokens × 1,024 latents; the selected ones go to `code`.
 ///
@@ -26,21 +28,7 @@ package func encodeLatents(
   precondition(
     wEnc.columns == d && x.stride == d && bEnc.count == n && code.nLatents == n,
     "encoder [\(n), \(wEnc.columns)], x [\(tokens), \(d)]")
-  let nPieces = (tokens + tileTokens - 1) / tileTokens
-  let (xBase, wBase, bias) = (x.base, wEnc.base, bEnc.base)
-  func forEachTile(_ piece: Int, _ body: (_ tile: UnsafeMutablePointer<Float>, _ first: Int, _ width: Int) -> Void) {
-    let rows = min(tileTokens, tokens - piece * tileTokens)
-    let tile = UnsafeMutablePointer<Float>.allocate(capacity: rows * tileLatents)
-    defer { tile.deallocate() }
-    for first in stride(from: 0, to: n, by: tileLatents) {
-      let width = min(tileLatents, n - first)
-      cblas_sgemm(
-        CblasRowMajor, CblasNoTrans, CblasTrans, Int32(rows), Int32(width), Int32(d), 1,
-        xBase + piece * tileTokens * d, Int32(d), wBase + first * d, Int32(d), 0, tile, Int32(tileLatents))
-      body(tile, first, width)
-    }
-  }
-
+  let tiles = EncoderTiles(x: x.base, wEnc: wEnc.base, bias: bEnc.base, tokens: tokens, d: d, n: n)
   switch selection {
   case .topK(let k):
     precondition(k > 0 && k <= n, "k is \(k), latents \(n)")
@@ -49,16 +37,17 @@ package func encodeLatents(
       code.latents.withUnsafeMutableBufferPointer { latents in
         code.values.withUnsafeMutableBufferPointer { values in
           let (counts, latents, values) = (Shared(counts), Shared(latents), Shared(values))
-          Threads.forEach(nPieces) { piece in
-            let rows = min(tileTokens, tokens - piece * tileTokens)
-            let selector = TopKSelector(rows: rows, k: k)
-            forEachTile(piece) { tile, first, width in
-              for row in 0..<rows {
-                selector.add(tile + row * tileLatents, bias: bias + first, count: width, first: first, row: row)
+          Threads.forEach(tiles.nPieces) { piece in
+            let range = tiles.rows(of: piece)
+            let selector = TopKSelector(rows: range.count, k: k)
+            tiles.forEach(in: range) { tile, first, width in
+              for row in 0..<range.count {
+                selector.add(
+                  tile + row * EncoderTiles.latents, bias: tiles.bias + first, count: width, first: first, row: row)
               }
             }
-            for row in 0..<rows {
-              let b = piece * tileTokens + row
+            for row in 0..<range.count {
+              let b = range.lowerBound + row
               counts.value[b] = Int32(
                 selector.finish(
                   row: row, latents: latents.value.baseAddress! + b * k, values: values.value.baseAddress! + b * k))
@@ -68,54 +57,71 @@ package func encodeLatents(
       }
     }
   case .positive:
+    code.assign(pieces: tiles.entries(above: 0))
+  case .above(let threshold):
+    precondition(threshold >= 0, "threshold is \(threshold)")
+    code.assign(pieces: tiles.entries(above: threshold))
+  case .largest(let count, let guess):
+    precondition(count >= 0, "count is \(count)")
+    code.assign(pieces: tiles.largestEntries(count, guess: guess))
+  }
+}
+
+/// Products of encoder and input, a tile at a time, while it is in cache.
+struct EncoderTiles: @unchecked Sendable {
+  // Sendable: only read from, by pieces of one loop.
+
+  /// Tokens that one thread takes through all latents, and latents of a tile.
+  static let tokens = 512
+  static let latents = 1024
+
+  /// [tokens, d]
+  let x: UnsafePointer<Float>
+  /// [n, d]
+  let wEnc: UnsafePointer<Float>
+  /// [n]
+  let bias: UnsafePointer<Float>
+  let tokens: Int
+  let d: Int
+  let n: Int
+
+  var nPieces: Int { (tokens + Self.tokens - 1) / Self.tokens }
+
+  func rows(of piece: Int) -> Range<Int> { piece * Self.tokens..<min(tokens, (piece + 1) * Self.tokens) }
+
+  /// Calls `body` with the products of every `step`-th token of `range` (rows of `EncoderTiles.latents` elements, without
+  /// bias) and each tile of latents, ascending: `width` of them from `first` on.
+  func forEach(
+    in range: Range<Int>, step: Int = 1,
+    _ body: (_ tile: UnsafeMutablePointer<Float>, _ first: Int, _ width: Int) -> Void
+  ) {
+    let rows = (range.count + step - 1) / step
+    let tile = UnsafeMutablePointer<Float>.allocate(capacity: rows * Self.latents)
+    defer { tile.deallocate() }
+    for first in stride(from: 0, to: n, by: Self.latents) {
+      let width = min(Self.latents, n - first)
+      cblas_sgemm(
+        CblasRowMajor, CblasNoTrans, CblasTrans, Int32(rows), Int32(width), Int32(d), 1,
+        x + range.lowerBound * d, Int32(d * step), wEnc + first * d, Int32(d), 0, tile, Int32(Self.latents))
+      body(tile, first, width)
+    }
+  }
+
+  /// All entries above `bound`, which is not negative, of each piece.
+  func entries(above bound: Float) -> [CodePiece] {
     var pieces = [CodePiece](repeating: CodePiece(), count: nPieces)
     pieces.withUnsafeMutableBufferPointer { pieces in
       let pieces = Shared(pieces)
       Threads.forEach(nPieces) { piece in
-        let rows = min(tileTokens, tokens - piece * tileTokens)
-        // Tiles run over latents, rows must come out whole: collect per row, join at the end.
-        var perRow = [CodePiece](repeating: CodePiece(), count: rows)
-        forEachTile(piece) { tile, first, width in
-          for row in 0..<rows {
-            collectPositive(
-              tile + row * tileLatents, bias: bias + first, count: width, first: first, into: &perRow[row])
-          }
+        let range = rows(of: piece)
+        let collector = EntryCollector(rows: range.count, bound: bound)
+        forEach(in: range) { tile, first, width in
+          collector.add(tile, stride: Self.latents, bias: bias + first, count: width, first: first)
         }
-        var joined = CodePiece()
-        for row in perRow {
-          joined.counts.append(Int32(row.values.count))
-          joined.latents.append(contentsOf: row.latents)
-          joined.values.append(contentsOf: row.values)
-        }
-        pieces.value[piece] = joined
+        pieces.value[piece] = collector.finish()
       }
     }
-    code.assign(pieces: pieces)
-  }
-}
-
-private func collectPositive(
-  _ preActs: UnsafePointer<Float>, bias: UnsafePointer<Float>, count: Int, first: Int, into row: inout CodePiece
-) {
-  var i = 0
-  while i + 16 <= count {
-    let sum = preActs.lanes(at: i) + bias.lanes(at: i)
-    var bits = bitMask(sum .> 0)
-    while bits != 0 {
-      let lane = bits.trailingZeroBitCount
-      row.latents.append(Int32(first + i + lane))
-      row.values.append(preActs[i + lane] + bias[i + lane])
-      bits &= bits &- 1
-    }
-    i += 16
-  }
-  while i < count {
-    let sum = preActs[i] + bias[i]
-    if sum > 0 {
-      row.latents.append(Int32(first + i))
-      row.values.append(sum)
-    }
-    i += 1
+    return pieces
   }
 }
 

@@ -22,7 +22,11 @@ package func center(_ x: borrowing Matrix, by offset: borrowing Matrix, into out
 }
 
 /// The sum of each column, [1, d]: over pieces of 256 rows, then over the pieces in order.
-package func columnSums(_ x: borrowing Matrix) -> Matrix {
+package func columnSums(_ x: borrowing Matrix) -> Matrix { columnSums(x.strip) }
+
+/// The same of rows without gaps.
+package func columnSums(_ x: Strip) -> Matrix {
+  precondition(x.stride == x.columns, "rows of \(x.columns), \(x.stride) apart")
   let (rows, d) = (x.rows, x.columns)
   let grain = 256
   let nPieces = (rows + grain - 1) / grain

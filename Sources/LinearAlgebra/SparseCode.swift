@@ -43,6 +43,17 @@ package struct SparseCode: Sendable {
     return sum
   }
 
+  /// The smallest of all active values; nil if there are none.
+  package var smallestValue: Float? {
+    var smallest: Float?
+    for b in 0..<rows {
+      for entry in Int(starts[b])..<Int(starts[b] + counts[b]) {
+        if values[entry] < smallest ?? .infinity { smallest = values[entry] }
+      }
+    }
+    return smallest
+  }
+
   /// The entries of one row.
   package func row(_ b: Int) -> [(latent: Int, value: Float)] {
     (Int(starts[b])..<Int(starts[b] + counts[b])).map { (Int(latents[$0]), values[$0]) }
@@ -75,6 +86,40 @@ package struct SparseCode: Sendable {
       values.append(contentsOf: piece.values)
     }
     gradients = [Float](repeating: 0, count: values.count)
+  }
+
+  /// Takes over the k largest entries of each row of `wider`; of equal ones those of lower latents.
+  package mutating func assign(largest k: Int, ofEachRowOf wider: SparseCode) {
+    precondition(wider.nLatents == nLatents && k > 0, "\(k) of \(wider.nLatents) latents for \(nLatents)")
+    reset(rows: wider.rows, capacity: k)
+    counts.withUnsafeMutableBufferPointer { counts in
+      latents.withUnsafeMutableBufferPointer { latents in
+        values.withUnsafeMutableBufferPointer { values in
+          let shared = Shared((counts, latents, values))
+          Threads.forEachRange(wider.rows, grain: 64) { range in
+            let (counts, latents, values) = shared.value
+            var keys: [UInt64] = []
+            for b in range {
+              let entries = Int(wider.starts[b])..<Int(wider.starts[b] + wider.counts[b])
+              keys.removeAll(keepingCapacity: true)
+              for entry in entries { keys.append(candidateKey(wider.values[entry], entry)) }
+              let cut = keys.withUnsafeMutableBufferPointer { keys -> UInt64 in
+                guard let base = keys.baseAddress, keys.count > k else { return 0 }
+                selectLargest(base, count: keys.count, k: k)
+                return keys[..<k].reduce(.max) { min($0, $1) }
+              }
+              var place = b * k
+              for entry in entries where candidateKey(wider.values[entry], entry) >= cut {
+                latents[place] = wider.latents[entry]
+                values[place] = wider.values[entry]
+                place += 1
+              }
+              counts[b] = Int32(place - b * k)
+            }
+          }
+        }
+      }
+    }
   }
 
   /// Groups the entries by latent, tokens ascending within a latent: a counting sort whose pieces of 512 tokens count

@@ -12,10 +12,12 @@
 ///   - index: `code.byLatent()`.
 ///   - rows: for each latent of the code its row in the gradients; nil if they are the same.
 ///   - residual, x: [B, d].
+///   - nested: residuals of each group of latents, instead of `residual`.
 ///   - dDec, dEnc: [n, d]; dBias: [1, n]. Overwritten (rows without uses become 0), or added to if `accumulating`
 ///     (rows without uses are left alone).
 package func weightGradients(
-  _ code: SparseCode, _ index: LatentIndex, rows: [Int32]? = nil, residual: Strip, scale: Float, x: Strip,
+  _ code: SparseCode, _ index: LatentIndex, rows: [Int32]? = nil, residual: Strip,
+  nested: NestedResiduals? = nil, scale: Float, x: Strip,
   dDec: inout Matrix, dEnc: inout Matrix, dBias: inout Matrix, accumulating: Bool = false
 ) {
   let d = x.columns
@@ -25,7 +27,8 @@ package func weightGradients(
   precondition(
     rows?.count ?? dDec.rows == code.nLatents && dEnc.rows == dDec.rows && dBias.count == dDec.rows,
     "\(code.nLatents) latents")
-  let (e, xs, dec, enc, bias) = (residual.base, x.base, dDec.base, dEnc.base, dBias.base)
+  precondition(nested.map { $0.nLatents == code.nLatents && $0.strips[0].columns == d } ?? true, "nested residuals")
+  let (xs, dec, enc, bias) = (x.base, dDec.base, dEnc.base, dBias.base)
   Threads.forEachRange(code.nLatents, grain: 32) { range in
     index.tokens.withUnsafeBufferPointer { tokens in
       index.entries.withUnsafeBufferPointer { entries in
@@ -35,6 +38,7 @@ package func weightGradients(
               let uses = Int(index.starts[j])..<Int(index.starts[j + 1])
               if uses.isEmpty && accumulating { continue }
               let row = rows.map { Int($0[j]) } ?? j
+              let e = nested?.strip(of: j).base ?? residual.base
               var biasSum: Float = 0
               for use in uses { biasSum += gradients[Int(entries[use])] }
               bias[row] = accumulating ? bias[row] + biasSum : biasSum

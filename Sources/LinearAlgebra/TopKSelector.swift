@@ -62,7 +62,7 @@ final class TopKSelector {
       var bits = bitMask(sum .>= least)
       while bits != 0 {
         let lane = bits.trailingZeroBitCount
-        mine[kept] = key(values[i &+ lane] + bias[i &+ lane], first &+ i &+ lane)
+        mine[kept] = candidateKey(values[i &+ lane] + bias[i &+ lane], first &+ i &+ lane)
         kept &+= 1
         bits &= bits &- 1
       }
@@ -72,7 +72,7 @@ final class TopKSelector {
     while i < count {
       let sum = values[i] + bias[i]
       if sum >= least {
-        mine[kept] = key(sum, first + i)
+        mine[kept] = candidateKey(sum, first + i)
         kept += 1
         if kept > capacity - 16 { raiseThreshold() }
       }
@@ -206,7 +206,8 @@ func sortDescending(_ keys: UnsafeMutablePointer<UInt64>, count: Int) {
   }
 }
 
-@inline(__always) private func key(_ value: Float, _ index: Int) -> UInt64 {
+/// Orders by value, of equal ones the lower index first; for positive values.
+@inline(__always) func candidateKey(_ value: Float, _ index: Int) -> UInt64 {
   UInt64(value.bitPattern) << 32 | UInt64(~UInt32(truncatingIfNeeded: index))
 }
 @inline(__always) private func value(_ key: UInt64) -> Float { Float(bitPattern: UInt32(key >> 32)) }

@@ -20,9 +20,15 @@ import Testing
           $0.latent < $1.latent
         }
       }
+      if case .above(let threshold) = selection { row.removeAll { $0.value <= threshold } }
       rows.append(row)
     }
-    return rows
+    guard case .largest(let count, _) = selection else { return rows }
+    let all = rows.enumerated().flatMap { b, row in row.map { (b, $0.latent, $0.value) } }
+    let kept = all.sorted { ($0.2, -$0.0, -$0.1) > ($1.2, -$1.0, -$1.1) }.prefix(count)
+    return rows.indices.map { b in
+      kept.filter { $0.0 == b }.map { (latent: $0.1, value: $0.2) }.sorted { $0.latent < $1.latent }
+    }
   }
 
   @Test(arguments: [(0, 4, 5), (1, 1, 1), (3, 5, 17), (7, 16, 64), (40, 9, 300), (5, 3, 1500)])
@@ -32,7 +38,12 @@ import Testing
     let x = Matrix(tokens, d, random.floats(tokens * d, in: -3...3).map { $0.rounded() })
     let w = Matrix(n, d, random.floats(n * d, in: -2...2).map { $0.rounded() })
     let bias = Matrix(1, n, random.floats(n, in: -2...2).map { $0.rounded() })
-    for selection in [CodeSelection.positive, .topK(1), .topK(min(n, 4)), .topK(n)] {
+    var selections = [CodeSelection.positive, .topK(1), .topK(min(n, 4)), .topK(n), .above(0), .above(2)]
+    for count in [0, 1, 7 * tokens, n * tokens / 2, n * tokens] {
+      // Guesses that are none, right by chance, far too low, too high for some, and too high for all.
+      for guess: Float in [0, 2, 1e-30, 17, 1e30] { selections.append(.largest(count: count, guess: guess)) }
+    }
+    for selection in selections {
       var code = SparseCode(nLatents: n)
       encodeLatents(x.strip, w, bias: bias, selecting: selection, into: &code)
       let expected = naiveCode(x, w, bias, selection)
@@ -58,6 +69,30 @@ import Testing
       encodeLatents(x.strip, w, bias: Matrix(1, n), selecting: .topK(k), into: &code)
       let expected = weights.enumerated().sorted { ($0.element, -$0.offset) > ($1.element, -$1.offset) }.prefix(k)
       #expect(code.row(0).map(\.latent) == expected.map(\.offset).sorted())
+    }
+  }
+
+  /// More tokens than one piece holds; every third, which is what a sample takes, is much smaller or larger than the rest.
+  @Test(arguments: [Float(1e-3), 1e3]) func largestOfABatchAreThoseOfSortingWhateverTheGuessAndThreads(size: Float) {
+    var random = SeededGenerator(seed: 10)
+    let (tokens, n, count) = (1100, 30, 3000)
+    let x = Matrix(tokens, 1, (0..<tokens).map { Float(1 + $0 % 7) * ($0 % 3 == 0 ? size : 1) })
+    let w = Matrix(n, 1, random.floats(n, in: -1...1))
+    let bias = Matrix(1, n)
+    let expected = naiveCode(x, w, bias, .largest(count: count, guess: 0))
+    let before = Threads.count
+    defer { Threads.count = before }
+    for guess: Float in [0, 1e-4, 0.5, 6, 1e4, .infinity, .nan] {
+      for threads in 1...3 {
+        Threads.count = threads
+        var code = SparseCode(nLatents: n)
+        encodeLatents(x.strip, w, bias: bias, selecting: .largest(count: count, guess: guess), into: &code)
+        #expect(code.nActive == count)
+        for b in 0..<tokens {
+          let row = code.row(b)
+          #expect(row.map(\.latent) == expected[b].map(\.latent) && row.map(\.value) == expected[b].map(\.value))
+        }
+      }
     }
   }
 
@@ -125,6 +160,77 @@ import Testing
         }
       }
     }
+  }
+
+  @Test(arguments: [
+    (0, 3, 4, [4]), (1, 1, 1, [1]), (13, 7, 5, [2, 5]), (70, 33, 20, [1, 2, 11, 20]), (9, 100, 40, [13, 40]),
+  ])
+  func nestedResidualsAndTheirGradientsEqualTheLoops(tokens: Int, d: Int, n: Int, ends: [Int]) {
+    var random = SeededGenerator(seed: 25)
+    var code = randomCode(tokens: tokens, n: n, &random)
+    let w = Matrix(n, d, random.floats(n * d))
+    let x = Matrix(tokens, d, random.floats(tokens * d))
+    let memory = Matrix(ends.count * tokens, d)
+    let nested = NestedResiduals(
+      ends: ends, strips: ends.indices.map { memory.strip.rows($0 * tokens..<($0 + 1) * tokens) })
+    let squares = decodeNestedResiduals(&code, w, target: x.strip, scale: 0.3, into: nested)
+    var sums = [[Double]](repeating: [Double](repeating: 0, count: tokens * d), count: ends.count)
+    for (g, end) in ends.enumerated() {
+      var expected = 0.0
+      for b in 0..<tokens {
+        for i in 0..<d {
+          let recon = code.row(b).filter { $0.latent < end }.reduce(0) {
+            $0 + Double($1.value) * Double(w[$1.latent, i])
+          }
+          let residual = recon - Double(x[b, i])
+          expected += residual * residual
+          for h in 0...g { sums[h][b * d + i] += residual }
+        }
+      }
+      #expect(abs(squares[g] - expected) < 1e-4 * (expected + 1))
+    }
+    for g in ends.indices {
+      for i in 0..<tokens * d { #expect(abs(Double(memory[g * tokens + i / d, i % d]) - sums[g][i]) < 1e-4) }
+    }
+    var dDec = Matrix(n, d)
+    var dEnc = Matrix(n, d)
+    var dBias = Matrix(1, n)
+    weightGradients(
+      code, code.byLatent(), residual: x.strip, nested: nested, scale: 0.3, x: x.strip, dDec: &dDec, dEnc: &dEnc,
+      dBias: &dBias)
+    for j in 0..<n {
+      let group = ends.firstIndex { j < $0 } ?? 0
+      var (bias, dec) = (0.0, [Double](repeating: 0, count: d))
+      for b in 0..<tokens {
+        for entry in code.row(b) where entry.latent == j {
+          for i in 0..<d {
+            bias += 0.3 * sums[group][b * d + i] * Double(w[j, i])
+            dec[i] += 0.3 * Double(entry.value) * sums[group][b * d + i]
+          }
+        }
+      }
+      #expect(abs(Double(dBias[0, j]) - bias) < 1e-3)
+      for i in 0..<d { #expect(abs(Double(dDec[j, i]) - dec[i]) < 1e-3) }
+    }
+  }
+
+  @Test(arguments: [(0, 1), (1, 1), (70, 2), (131, 7)])
+  func largestOfEachRowAreThoseOfSorting(tokens: Int, k: Int) {
+    var random = SeededGenerator(seed: 26)
+    var wider = randomCode(tokens: tokens, n: 23, &random)
+    // Halves: ties are many.
+    wider = SparseCode(
+      nLatents: 23, rows: (0..<tokens).map { wider.row($0).map { ($0.latent, ($0.value * 2).rounded(.up) / 2 + 0.5) } })
+    var code = SparseCode(nLatents: 23)
+    code.assign(largest: k, ofEachRowOf: wider)
+    #expect(code.rows == tokens)
+    for b in 0..<tokens {
+      let expected = wider.row(b).sorted { ($0.value, -$0.latent) > ($1.value, -$1.latent) }.prefix(k).sorted {
+        $0.latent < $1.latent
+      }
+      #expect(code.row(b).map(\.latent) == expected.map(\.latent) && code.row(b).map(\.value) == expected.map(\.value))
+    }
+    #expect(code.smallestValue == (0..<tokens).flatMap { code.row($0).map(\.value) }.min())
   }
 
   @Test func gradientsOfNamedRowsGoToThem() {

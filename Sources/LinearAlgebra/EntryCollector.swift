@@ -1,0 +1,117 @@
+/// Collects the entries of some tokens that are above a bound, tile after tile of latents; tokens come out whole, each
+/// ascending by latent.
+final class EntryCollector {
+  private let rows: Int
+  private let bound: Float
+  private var latents: UnsafeMutablePointer<Int32>
+  private var values: UnsafeMutablePointer<Float>
+  private var capacity: Int
+  private var used = 0
+  /// Entries of each (tile, row), in the order in which they were added.
+  private var counts: [Int32] = []
+
+  init(rows: Int, bound: Float) {
+    self.rows = rows
+    self.bound = bound
+    capacity = 64 * rows + EncoderTiles.latents
+    latents = .allocate(capacity: capacity)
+    values = .allocate(capacity: capacity)
+  }
+
+  deinit {
+    latents.deallocate()
+    values.deallocate()
+  }
+
+  /// Adds the numbers `tile[row·stride + i] + bias[i]`, of latent `first + i`. Tiles come in ascending order.
+  func add(_ tile: UnsafePointer<Float>, stride: Int, bias: UnsafePointer<Float>, count: Int, first: Int) {
+    for row in 0..<rows {
+      if capacity - used < count { grow(by: count) }
+      let before = used
+      add(tile + row * stride, bias: bias, count: count, first: first)
+      counts.append(Int32(used - before))
+    }
+  }
+
+  private func add(_ preActs: UnsafePointer<Float>, bias: UnsafePointer<Float>, count: Int, first: Int) {
+    let (latents, values) = (latents, values)
+    var end = used
+    var i = 0
+    while i &+ 16 <= count {
+      // Few are above the bound, as a rule: four vectors are looked at together.
+      if i &+ 64 <= count {
+        var best = Lanes(repeating: bound)
+        for vector in 0..<4 {
+          let sum = preActs.lanes(at: i &+ 16 &* vector) + bias.lanes(at: i &+ 16 &* vector)
+          best.replace(with: sum, where: sum .> best)
+        }
+        if bitMask(best .> bound) == 0 {
+          i &+= 64
+          continue
+        }
+      }
+      var bits = bitMask(preActs.lanes(at: i) + bias.lanes(at: i) .> bound)
+      while bits != 0 {
+        let lane = bits.trailingZeroBitCount
+        latents[end] = Int32(truncatingIfNeeded: first &+ i &+ lane)
+        values[end] = preActs[i &+ lane] + bias[i &+ lane]
+        end &+= 1
+        bits &= bits &- 1
+      }
+      i &+= 16
+    }
+    while i < count {
+      let sum = preActs[i] + bias[i]
+      if sum > bound {
+        latents[end] = Int32(first + i)
+        values[end] = sum
+        end += 1
+      }
+      i += 1
+    }
+    used = end
+  }
+
+  private func grow(by count: Int) {
+    capacity = 2 * capacity + count
+    let (oldLatents, oldValues) = (latents, values)
+    latents = .allocate(capacity: capacity)
+    values = .allocate(capacity: capacity)
+    latents.update(from: oldLatents, count: used)
+    values.update(from: oldValues, count: used)
+    oldLatents.deallocate()
+    oldValues.deallocate()
+  }
+
+  /// The rows: those of all tiles, put together.
+  func finish() -> CodePiece {
+    var starts = counts
+    var sum: Int32 = 0
+    for segment in starts.indices { (starts[segment], sum) = (sum, sum + starts[segment]) }
+    var piece = CodePiece()
+    piece.counts.reserveCapacity(rows)
+    piece.latents = [Int32](unsafeUninitializedCapacity: used) { joined, initialized in
+      var place = 0
+      for row in 0..<rows {
+        let before = place
+        for segment in stride(from: row, to: counts.count, by: rows) {
+          for i in 0..<Int(counts[segment]) { joined[place + i] = latents[Int(starts[segment]) + i] }
+          place += Int(counts[segment])
+        }
+        piece.counts.append(Int32(place - before))
+      }
+      initialized = place
+    }
+    piece.values = [Float](unsafeUninitializedCapacity: used) { joined, initialized in
+      var place = 0
+      for row in 0..<rows {
+        for segment in stride(from: row, to: counts.count, by: rows) {
+          for i in 0..<Int(counts[segment]) { joined[place + i] = values[Int(starts[segment]) + i] }
+          place += Int(counts[segment])
+        }
+      }
+      initialized = place
+    }
+    return piece
+  }
+}
