@@ -77,10 +77,10 @@ struct BenchOptions: ParsableArguments {
 
 /// The SAE whose steps are timed on a cache.
 struct BenchSAEOptions: ParsableArguments {
-  @Option(help: "topk or relu.") var arch = SAEConfiguration.Architecture.topk
+  @Option(help: "topk, batchtopk, matryoshka or relu.") var arch = SAEConfiguration.Architecture.topk
   @Option(help: "Number of latents, or a multiple of the width such as 8x; 24,576 on synthetic data.")
   var latents: String?
-  @Option(help: "topk: active latents per token.") var k = 32
+  @Option(help: "topk, batchtopk, matryoshka: active latents per token.") var k = 32
   @Option(help: "relu: λ of the L1 penalty.") var l1: Float = 1
   @Option(help: "Tokens per step.") var batch = 4096
 

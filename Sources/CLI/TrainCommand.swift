@@ -16,11 +16,19 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Hook point to train on.") var hook: String?
   @Option(help: "Generation of a cache that has grown; by default the newest, or that of the run.") var generation: Int?
   @Option(help: "Folder of the run.") var out: String?
-  @Option(help: "topk or relu.") var arch: SAEConfiguration.Architecture?
+  @Option(help: "topk, batchtopk, matryoshka or relu.") var arch: SAEConfiguration.Architecture?
   @Option(help: "Latents: a number, or a multiple of the width such as 8x.") var latents: String?
-  @Option(help: "topk: active latents per token.") var k: Int?
-  @Option(help: "topk: dead latents per token in AuxK; by default half the width.") var kAux: Int?
-  @Option(help: "topk: weight of AuxK; 0 switches it off.") var auxCoefficient: Double?
+  @Option(help: "topk, batchtopk, matryoshka: active latents per token.") var k: Int?
+  @Option(help: "The same: k of the first step, from which it goes to --k.") var kStart: Int?
+  @Option(help: "Share of the steps in which k goes from --k-start to --k; by default 0.1.") var kAnnealFraction:
+    Double?
+  @Flag(inversion: .prefixedNo, help: "topk: add the error of the 4k largest latents, weight 1/8.")
+  var multiTopk: Bool?
+  @Option(help: "matryoshka: groups of latents, shares or numbers; by default 1/32,1/16,1/8,1/4 and the rest.")
+  var groups: String?
+  @Option(help: "topk, batchtopk, matryoshka: dead latents per token in AuxK; by default half the width.") var kAux:
+    Int?
+  @Option(help: "The same: weight of AuxK; 0 switches it off.") var auxCoefficient: Double?
   @Option(help: "relu: λ of the L1 penalty, λ · mean ‖c‖₁ / width, in normalised units.") var l1: Double?
   @Option(help: "Tokens without activity after which a latent is dead.") var deadTokens: Int?
   @Option(help: "What is minimised: local.") var objective: String?
@@ -88,6 +96,10 @@ struct TrainCommand: ParsableCommand {
     set(\.checkpointSteps, checkpointSteps)
     if let generation { settings.generation = generation }
     if let orderSeed { settings.orderSeed = orderSeed }
+    if let kStart { settings.kStart = kStart }
+    if let kAnnealFraction { settings.kAnnealFraction = kAnnealFraction }
+    if let multiTopk { settings.multiTopK = multiTopk }
+    if let groups { settings.groups = groups }
     if let kAux { settings.kAux = kAux }
     if let lr { settings.lr = lr }
     return settings
@@ -100,7 +112,7 @@ struct TrainCommand: ParsableCommand {
     let source = try CacheBatches(for: &settings)
     note(source.skipped)
     let run = try TrainRun(settings, source: source)
-    if settings.arch == .topk, settings.auxCoefficient > 0, settings.deadTokens >= settings.tokens {
+    if settings.arch.usesK, settings.auxCoefficient > 0, settings.deadTokens >= settings.tokens {
       printError(
         "note: AuxK cannot act: no latent counts as dead before \(grouped(settings.deadTokens)) tokens without activity, and "
           + "the run has \(grouped(settings.tokens)); lower --dead-tokens to use it")

@@ -60,7 +60,7 @@ extension Plan {
       table.add([
         grouped(shape.runs),
         "\(shape.arch.rawValue), \(grouped(shape.latents)) latents"
-          + (shape.arch == .topk ? ", k \(shape.k)" : "") + ", batch \(grouped(shape.batch))",
+          + (shape.arch.usesK ? ", k \(shape.k)" : "") + ", batch \(grouped(shape.batch))",
         grouped(Int(each)), "\(duration(each / shape.cachedTokensPerSecond)) each",
         shape.liveTokensPerSecond.map { "\(duration(each / $0)) each" } ?? "not measured",
       ])

@@ -112,7 +112,7 @@ extension Planner {
   /// Runs that differ only in what costs no time.
   static func groups(_ runs: [TrainConfiguration]) -> [[TrainConfiguration]] {
     func key(_ run: TrainConfiguration) -> String {
-      "\(run.hook) \(run.arch) \(run.latents) \(run.arch == .topk ? run.k : 0) \(run.batch)"
+      "\(run.hook) \(run.arch) \(run.latents) \(run.arch.usesK ? run.k : 0) \(run.batch)"
     }
     var order: [String] = []
     var groups: [String: [TrainConfiguration]] = [:]
@@ -143,7 +143,7 @@ extension Planner {
     let arithmetic = perToken(lane.seconds(.compute) + lane.seconds(.optimize))
     let cachedRate = Double(run.batch) / step.median
     let name =
-      "\(run.arch.rawValue) \(grouped(configuration.dSAE))" + (run.arch == .topk ? ", k \(configuration.k)" : "")
+      "\(run.arch.rawValue) \(grouped(configuration.dSAE))" + (run.arch.usesK ? ", k \(configuration.k)" : "")
     func rate(_ what: String, _ perToken: Double, _ how: String, threads: Int = Threads.count) -> Plan.Rate {
       Plan.Rate(what: what, tokensPerSecond: 1 / perToken, threads: threads, how: how)
     }

@@ -11,6 +11,14 @@ protocol LatentRule: AnyObject {
   var state: [Double] { get set }
   /// Whether codes of training hold entries that are not active but carry a gradient.
   var keepsInactive: Bool { get }
+  /// Widths of nested prefixes of the latents, ascending, the last all of them: the loss is the mean over those
+  /// prefixes of the error of a reconstruction from each. Empty: the error of the whole.
+  var prefixes: [Int] { get }
+  /// Active latents per token of a second, wider code whose error enters the loss (Multi-TopK).
+  var widerK: Int? { get }
+  /// What a pre-activation must exceed in inference, where that is the same number for all latents and not 0 by
+  /// definition.
+  var inferenceThreshold: Float? { get set }
 
   /// Called before step `step` of `nSteps`, from 0.
   func begin(step: Int, of nSteps: Int)
@@ -34,6 +42,12 @@ extension LatentRule {
     set { precondition(newValue.isEmpty, "a rule without state is given \(newValue.count) numbers") }
   }
   var keepsInactive: Bool { false }
+  var prefixes: [Int] { [] }
+  var widerK: Int? { nil }
+  var inferenceThreshold: Float? {
+    get { nil }
+    set { precondition(newValue == nil, "a rule without threshold is given one") }
+  }
   func begin(step: Int, of nSteps: Int) {}
   func activate(_ code: inout SparseCode, isTraining: Bool) {}
   func backward(_ code: inout SparseCode, batchRows: Int, losses: inout StepLosses) {}

@@ -7,6 +7,14 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
     case relu
     /// The k largest latents of a token, with AuxK for dead ones (Gao et al. 2024, arXiv 2406.04093).
     case topk
+    /// The k·B largest latents of a batch of B tokens, a threshold in inference (Bussmann et al. 2024,
+    /// arXiv 2412.06410), with AuxK.
+    case batchtopk
+    /// batchtopk whose loss is a mean over nested prefixes of the latents (Bussmann et al. 2025, arXiv 2503.17547).
+    case matryoshka
+
+    /// Whether the number of active latents is set, and dead ones are helped by AuxK.
+    package var usesK: Bool { self == .topk || self == .batchtopk || self == .matryoshka }
   }
 
   /// What keeps the decoder's rows from growing while latents shrink under their penalty.
@@ -26,11 +34,19 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
   /// Latents.
   package var dSAE: Int
   package var decoderNorm = DecoderNorm.unit
-  /// topk: active latents per token.
+  /// topk, batchtopk, matryoshka: active latents per token.
   package var k: Int
-  /// topk: dead latents per token that reconstruct the residual; dIn / 2 where not set.
+  /// The same three: k of the first step, where it is to change.
+  package var kStart: Int?
+  /// Share of the steps in which k goes from `kStart` to `k`.
+  package var kAnnealFraction = 0.1
+  /// topk: whether the loss also has that of the 4k largest latents, with weight 1/8 (Multi-TopK).
+  package var multiTopK = false
+  /// matryoshka: widths of the nested prefixes, ascending; all latents are the last. Empty: `Matryoshka.defaultPrefixes`.
+  package var prefixes: [Int] = []
+  /// topk, batchtopk, matryoshka: dead latents per token that reconstruct the residual; dIn / 2 where not set.
   package var kAux: Int
-  /// topk: weight of the AuxK loss (1/32 in the paper).
+  /// The same three: weight of the AuxK loss (1/32 in the paper).
   package var auxCoefficient: Float
   /// relu: λ of the penalty λ · mean over tokens of ‖c‖_p / dIn.
   package var l1: Float
@@ -54,15 +70,20 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
   }
 
   /// Whether dead latents reconstruct the residual (AuxK).
-  var usesAuxK: Bool { architecture == .topk && auxCoefficient > 0 }
+  var usesAuxK: Bool { architecture.usesK && auxCoefficient > 0 }
 
   /// The part of an SAE that makes its kind.
   func makeRule() -> any LatentRule {
     switch architecture {
     case .relu: ReLU(l1: l1, p: p, dIn: dIn)
-    case .topk: TopK(k: k)
+    case .topk: TopK(k: annealedK, nLatents: dSAE, isMulti: multiTopK)
+    case .batchtopk: BatchTopK(k: annealedK)
+    case .matryoshka:
+      BatchTopK(k: annealedK, prefixes: prefixes.isEmpty ? Matryoshka.defaultPrefixes(nLatents: dSAE) : prefixes)
     }
   }
+
+  private var annealedK: AnnealedK { AnnealedK(k: k, start: kStart, fraction: kAnnealFraction) }
 
   /// An SAE of this kind, at its random start.
   package func makeAutoencoder(seed: UInt64) throws(SAEError) -> any Autoencoder {
@@ -74,14 +95,27 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
     func check(_ holds: Bool, _ what: String) throws(SAEError) { if !holds { throw .invalid(what) } }
     try check(dIn >= 1 && dIn <= 65_536, "dIn is \(dIn); 1 to 65,536 are allowed")
     try check(dSAE >= 1 && dSAE <= 1 << 24, "latents are \(dSAE); 1 to 16,777,216 are allowed")
-    if architecture == .topk {
+    if architecture.usesK {
       try check(k >= 1 && k <= dSAE, "k is \(k); it must be from 1 to the number of latents, \(dSAE)")
+      if let kStart {
+        try check(
+          kStart >= 1 && kStart <= dSAE,
+          "k-start is \(kStart); it must be from 1 to the number of latents, \(dSAE)")
+      }
+      try check(
+        kAnnealFraction >= 0 && kAnnealFraction <= 1,
+        "k-anneal-fraction is \(kAnnealFraction); it must be from 0 to 1")
       try check(kAux >= 1, "k-aux is \(kAux); it must be at least 1 (aux-coefficient 0 switches AuxK off)")
       try check(
         auxCoefficient >= 0 && auxCoefficient.isFinite, "aux-coefficient is \(auxCoefficient); it must not be negative")
     } else {
       try check(l1 >= 0 && l1.isFinite, "l1 is \(l1); it must not be negative")
       try check(p > 0 && p.isFinite, "p is \(p); it must be positive")
+    }
+    if !prefixes.isEmpty {
+      try check(
+        prefixes[0] >= 1 && zip(prefixes, prefixes.dropFirst()).allSatisfy { $0 < $1 } && prefixes.last == dSAE,
+        "prefixes are \(prefixes); they must be positive and ascending, the last the number of latents, \(dSAE)")
     }
     try check(deadTokens >= 1, "dead-tokens is \(deadTokens); it must be at least 1")
   }

@@ -106,7 +106,26 @@ final class Workspace {
   var acts = Matrix(0, 0)
   var dActs = Matrix(0, 0)
 
-  init(nLatents: Int) { code = SparseCode(nLatents: nLatents) }
+  /// Sums of the residuals of nested prefixes, [(prefixes − 1)·B, dIn]; empty without.
+  var prefixResiduals = Matrix(0, 0)
+  /// Multi-TopK's wider code, and its residual.
+  var wideCode: SparseCode
+  var wideResidual = Matrix(0, 0)
+
+  init(nLatents: Int) {
+    code = SparseCode(nLatents: nLatents)
+    wideCode = code
+  }
+
+  func reservePrefixes(rows: Int, width: Int) {
+    if prefixResiduals.rows == rows && prefixResiduals.columns == width { return }
+    prefixResiduals = Matrix(uninitialized: rows, width)
+  }
+
+  func reserveWide(rows: Int, width: Int) {
+    if wideResidual.rows == rows && wideResidual.columns == width { return }
+    wideResidual = Matrix(uninitialized: rows, width)
+  }
 
   func reserveDense(rows: Int, nLatents: Int) {
     if acts.rows == rows && acts.columns == nLatents { return }

@@ -13,15 +13,24 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var generation: Int?
   /// The run's folder.
   package var out: String
-  /// `topk` or `relu`.
+  /// `topk`, `batchtopk`, `matryoshka` or `relu`.
   package var arch: SAEConfiguration.Architecture
   /// Latents: a number, or a multiple of the activations' width such as `8x`.
   package var latents: String
-  /// topk: active latents per token.
+  /// topk, batchtopk, matryoshka: active latents per token.
   package var k: Int
-  /// topk: dead latents per token in AuxK; half the width where not set.
+  /// The same three: k of the first step, from which it goes to `k`; not set: it is `k` all along.
+  package var kStart: Int?
+  /// Share of the steps in which k goes from `k-start` to `k`, linearly; 0.1 where not set.
+  package var kAnnealFraction: Double?
+  /// topk: add the error of the 4k largest latents, with weight 1/8 (Multi-TopK).
+  package var multiTopK: Bool?
+  /// matryoshka: groups of latents that end its prefixes, as shares or numbers of latents, such as `1/32,1/16,1/8,1/4`
+  /// (the default); what is left is the last.
+  package var groups: String?
+  /// topk, batchtopk, matryoshka: dead latents per token in AuxK; half the width where not set.
   package var kAux: Int?
-  /// topk: weight of AuxK; 0 switches it off.
+  /// The same three: weight of AuxK; 0 switches it off.
   package var auxCoefficient: Double
   /// relu: λ of λ · mean over tokens of ‖c‖₁ / dIn, in normalised units.
   package var l1: Double
@@ -68,6 +77,10 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
 
   enum CodingKeys: String, CodingKey, CaseIterable {
     case cache, hook, generation, out, arch, latents, k
+    case kStart = "k-start"
+    case kAnnealFraction = "k-anneal-fraction"
+    case multiTopK = "multi-topk"
+    case groups
     case kAux = "k-aux"
     case auxCoefficient = "aux-coefficient"
     case l1
@@ -172,6 +185,14 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
       beta1 >= 0 && Float(beta1) < 1 && beta2 >= 0 && Float(beta2) < 1,
       "beta1 \(beta1) and beta2 \(beta2) must be in [0, 1)")
     try check(clip >= 0 && Float(clip).isFinite, "clip is \(clip); it must not be negative (0 switches it off)")
+    func belongs(_ key: String, _ isGiven: Bool, to archs: String, _ fits: Bool) throws(TrainError) {
+      try check(!isGiven || fits, "\(key) is given, but arch is \(arch.rawValue); it is for \(archs)")
+    }
+    try belongs("k-start", kStart != nil, to: "topk, batchtopk and matryoshka", arch.usesK)
+    try belongs("k-anneal-fraction", kAnnealFraction != nil, to: "topk, batchtopk and matryoshka", arch.usesK)
+    try check(kAnnealFraction == nil || kStart != nil, "k-anneal-fraction is given without k-start; add --k-start K")
+    try belongs("multi-topk", multiTopK != nil, to: "topk", arch == .topk)
+    try belongs("groups", groups != nil, to: "matryoshka", arch == .matryoshka)
     try check(logSteps >= 1 && checkpointSteps >= 1, "log-steps and checkpoint-steps must be at least 1")
     _ = try readingOptions()
     _ = try inputScale(cacheScale: 1)
@@ -203,9 +224,15 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
 
   /// The SAE for activations of `width`.
   package func saeConfiguration(width: Int) throws -> SAEConfiguration {
-    let configuration = SAEConfiguration(
+    var configuration = SAEConfiguration(
       architecture: arch, dIn: width, dSAE: try latentCount(width: width), k: k, kAux: kAux,
       auxCoefficient: Float(auxCoefficient), l1: Float(l1), deadTokens: deadTokens)
+    configuration.kStart = kStart
+    if let kAnnealFraction { configuration.kAnnealFraction = kAnnealFraction }
+    configuration.multiTopK = multiTopK ?? false
+    if let groups {
+      configuration.prefixes = try Matryoshka.prefixes(groups: groups, nLatents: configuration.dSAE)
+    }
     try configuration.validate()
     return configuration
   }

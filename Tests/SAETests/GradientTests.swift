@@ -28,6 +28,24 @@ import Testing
         $0.architecture = .topk
         $0.decoderNorm = .graph
       },
+      variant {
+        $0.architecture = .topk
+        $0.multiTopK = true
+        $0.decoderNorm = .graph
+      },
+      variant { $0.architecture = .batchtopk },
+      variant {
+        $0.architecture = .batchtopk
+        $0.decoderNorm = .graph
+      },
+      variant {
+        $0.architecture = .matryoshka
+        $0.prefixes = [4, 9, 18]
+      },
+      variant {
+        $0.architecture = .matryoshka
+        $0.decoderNorm = .graph
+      },
     ]
   }()
 
@@ -59,9 +77,11 @@ import Testing
       sae.state = state
       return sae.computeGradients(x).total
     }
+    // Inference may select otherwise than training does, hence the uses too.
     func pattern() -> [[Int]] {
+      _ = loss()
       let code = sae.encode(x)
-      return (0..<tokens).map { code.row($0).map(\.latent) }
+      return (0..<tokens).map { code.row($0).map(\.latent) } + [sae.activity.uses]
     }
     for parameter in sae.parameters {
       let start = parameter.value.copy()
@@ -93,8 +113,9 @@ import Testing
     }
   }
 
-  /// The local objective in two halves: what end-to-end objectives use.
-  @Test(arguments: configurations)
+  /// The local objective in two halves: what end-to-end objectives use. Prefixes and Multi-TopK are terms of the local
+  /// objective alone, as AuxK is.
+  @Test(arguments: configurations.filter { $0.architecture != .matryoshka && !$0.multiTopK })
   func backwardOfTheErrorEqualsTheLocalStep(configuration: SAEConfiguration) throws {
     var random = SeededGenerator(seed: 13)
     let (sae, tokens, batch) = try example(configuration, &random)

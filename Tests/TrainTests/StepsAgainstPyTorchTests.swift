@@ -18,6 +18,8 @@ import Train
     var start: [String: [Float]]
     var batches: [[Float]]
     var steps: [Step]
+    /// batchtopk and matryoshka: what inference has after the last step.
+    var threshold: Double?
   }
 
   private static let folder = SharedInputs.packageRoot.appendingPathComponent("Tests/TrainTests/Fixtures/steps")
@@ -93,6 +95,9 @@ import Train
           #expect(worst < 1e-4, "step \(step): \(parameter.name) is off by \(worst)")
         }
       }
+    }
+    if let threshold = fixture.threshold {
+      #expect(abs(sae.state[0] - threshold) < 2e-5 * threshold, "threshold \(sae.state[0]), expected \(threshold)")
     }
   }
 }

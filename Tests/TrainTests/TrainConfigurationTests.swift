@@ -1,4 +1,5 @@
 import ActCache
+import SAE
 import Testing
 import Train
 
@@ -7,6 +8,10 @@ import Train
     var configuration = TrainConfiguration(cache: "c", hook: "blocks.0.hook_resid_pre", out: "o")
     configuration.kAux = 5
     configuration.lr = 0.25
+    configuration.kStart = 64
+    configuration.kAnnealFraction = 0.25
+    configuration.multiTopK = true
+    configuration.groups = "1/2"
     configuration.normalization = "factor:2.5"
     configuration.io = .pread
     configuration.memory = "1048576"
@@ -52,6 +57,18 @@ import Train
           == "memory is \(text); expected bytes such as 268435456, 256MiB or 1GiB (KiB, MiB, GiB), up to 2^50")
     }
     #expect(message { $0.window = "x" }.hasPrefix("window is x; expected bytes"))
+    #expect(
+      message {
+        $0.arch = .relu
+        $0.kStart = 64
+      } == "k-start is given, but arch is relu; it is for topk, batchtopk and matryoshka")
+    #expect(message { $0.kAnnealFraction = 0.1 } == "k-anneal-fraction is given without k-start; add --k-start K")
+    #expect(
+      message {
+        $0.arch = .batchtopk
+        $0.multiTopK = false
+      } == "multi-topk is given, but arch is batchtopk; it is for topk")
+    #expect(message { $0.groups = "1/2" } == "groups is given, but arch is topk; it is for matryoshka")
     #expect(message { $0.hook = "" } == "no hook given; add --hook NAME (`actcache info CACHE` lists them)")
   }
 
@@ -65,6 +82,23 @@ import Train
     let defaults = try TrainConfiguration(yaml: "cache: c", path: "x").readingOptions()
     #expect(defaults.memoryBytes == ReadingOptions().memoryBytes && defaults.windowBytes == 128 << 20)
     #expect(defaults.filter == TokenFilter() && defaults.onCorrupt == .stop)
+  }
+
+  @Test func optionsOfKAreChecked() throws {
+    var configuration = TrainConfiguration(cache: "c", hook: "h", out: "o")
+    configuration.kStart = 99
+    #expect(throws: SAEError.invalid("k-start is 99; it must be from 1 to the number of latents, 80")) {
+      _ = try configuration.saeConfiguration(width: 10)
+    }
+    configuration.kStart = 64
+    configuration.kAnnealFraction = 1.5
+    #expect(throws: SAEError.invalid("k-anneal-fraction is 1.5; it must be from 0 to 1")) {
+      _ = try configuration.saeConfiguration(width: 10)
+    }
+    configuration.kAnnealFraction = 0.5
+    configuration.arch = .matryoshka
+    configuration.groups = "1/4"
+    #expect(try configuration.saeConfiguration(width: 10).prefixes == [20, 80])
   }
 
   @Test func scheduleRisesHoldsAndFalls() {

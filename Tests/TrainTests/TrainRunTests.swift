@@ -58,7 +58,30 @@ struct ToyBatches: BatchSource {
 
   @Test(arguments: SAEConfiguration.Architecture.allCases)
   func interruptedAndResumedEqualsUninterruptedByteForByte(arch: SAEConfiguration.Architecture) throws {
+    try checkResume(arch)
+  }
+
+  @Test func annealedKAndMultiTopKResumeToo() throws {
+    try checkResume(.topk) {
+      $0.kStart = 9
+      $0.kAnnealFraction = 0.7
+      $0.multiTopK = true
+    }
+    try checkResume(.matryoshka) {
+      $0.kStart = 9
+      $0.groups = "1/4,1/4"
+    }
+  }
+
+  private func checkResume(
+    _ arch: SAEConfiguration.Architecture, changing change: (inout TrainConfiguration) -> Void = { _ in }
+  ) throws {
     let folder = try TemporaryFolder()
+    func configuration(_ out: String, _ arch: SAEConfiguration.Architecture) -> TrainConfiguration {
+      var configuration = self.configuration(out, arch)
+      change(&configuration)
+      return configuration
+    }
     let whole = configuration("\(folder.path)/whole", arch)
     #expect(try TrainRun(whole, source: ToyBatches()).run(resuming: false) == .finished)
     for stop in [0, 1, 13, 38] {
