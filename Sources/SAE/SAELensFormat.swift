@@ -5,7 +5,7 @@ import Memory
 /// An SAE as SAELens keeps it: a folder with `cfg.json` and `sae_weights.safetensors` (`SAE.load_from_disk` opens it).
 ///
 /// Files hold weights for raw activations: the normalisation that training used is folded in. With s the factor on
-/// the input, c' = c/s and x̂' = x̂/s need only the biases divided by s: the encoder and decoder stay as they are, and
+/// the input, c' = c/s and x̂' = x̂/s need only the biases (and thresholds) divided by s: the encoder and decoder stay as they are, and
 /// decoder rows keep their unit norm.
 package enum SAELensFormat {
   package static let configurationFile = "cfg.json"
@@ -93,7 +93,7 @@ package enum SAELensFormat {
     try createFolder(folder)
     let shape = sae.configuration
     let configuration = Configuration(
-      architecture: shape.architecture == .topk ? "topk" : "standard", dIn: shape.dIn, dSAE: shape.dSAE,
+      architecture: fileArchitecture(of: sae), dIn: shape.dIn, dSAE: shape.dSAE,
       k: shape.architecture == .topk ? shape.k : nil,
       rescalesByDecoderNorm: shape.architecture == .topk ? false : nil,
       metadata: .init(
@@ -105,12 +105,13 @@ package enum SAELensFormat {
     bEnc.scale(by: 1 / inputScale)
     var bDec = sae.bDec.value.copy()
     bDec.scale(by: 1 / inputScale)
-    let tensors: [SafetensorsWriter.Tensor] = [
+    var tensors: [SafetensorsWriter.Tensor] = [
       .init("W_enc", shape: [shape.dIn, shape.dSAE], sae.wEnc.value.transposed()),
       .init("b_enc", shape: [shape.dSAE], bEnc),
       .init("W_dec", shape: [shape.dSAE, shape.dIn], sae.wDec.value.copy()),
       .init("b_dec", shape: [shape.dIn], bDec),
     ]
+    if let thresholds = thresholds(of: sae, inputScale: inputScale) { tensors.append(thresholds) }
     try SafetensorsWriter.write(tensors, metadata: ["format": "pt"], to: "\(folder)/\(weightsFile)")
     if let firingFrequency {
       let logs = Matrix(1, shape.dSAE, firingFrequency.map { log10($0 + 1e-10) })
@@ -127,7 +128,7 @@ package enum SAELensFormat {
     return try load(FileManager.default.fileExists(atPath: "\(result)/\(configurationFile)") ? result : folder)
   }
 
-  /// Opens a folder of SAELens' `standard` or `topk` kind.
+  /// Opens a folder of SAELens' `standard`, `topk` or `jumprelu` kind, the last with one threshold for all latents.
   ///
   /// Throws `SAEError.invalid` for what this engine does not do (another architecture, a normalisation that is not
   /// folded in) and for tensors that do not fit the configuration.
@@ -148,7 +149,8 @@ package enum SAELensFormat {
     switch configuration.architecture {
     case "topk": architecture = .topk
     case "standard": architecture = .relu
-    default: throw unsupported("architecture", configuration.architecture, "topk and standard")
+    case "jumprelu": architecture = .batchtopk
+    default: throw unsupported("architecture", configuration.architecture, "topk, standard and jumprelu")
     }
     if configuration.normalizeActivations != "none" {
       throw unsupported("normalize_activations", configuration.normalizeActivations, "none (fold it into the weights)")
@@ -171,6 +173,9 @@ package enum SAELensFormat {
     sae.bEnc.value = try file.matrix("b_enc", shape: [shape.dSAE], rows: 1)
     sae.wDec.value = try file.matrix("W_dec", shape: [shape.dSAE, shape.dIn], rows: shape.dSAE)
     sae.bDec.value = try file.matrix("b_dec", shape: [shape.dIn], rows: 1)
+    if architecture == .batchtopk {
+      sae.rule.inferenceThreshold = try threshold(in: file, nLatents: shape.dSAE, folder: folder)
+    }
     let metadata = configuration.metadata
     return (
       sae,

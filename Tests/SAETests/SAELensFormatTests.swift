@@ -40,6 +40,43 @@ import Testing
     for (x, y) in zip(trained.decode(a).values, loaded.decode(b).values) { #expect(abs(x - scale * y) < 1e-5) }
   }
 
+  @Test(arguments: [SAEConfiguration.Architecture.batchtopk, .matryoshka])
+  func thresholdIsThatOfTheRunningMeanInRawUnits(architecture: SAEConfiguration.Architecture) throws {
+    let folder = try TemporaryFolder()
+    let trained = try sae(architecture)
+    var random = SeededGenerator(seed: 33)
+    for step in 0..<6 {
+      trained.begin(step: step, of: 6)
+      _ = trained.computeGradients(Matrix(20, 5, random.floats(100, in: -2...2)))
+    }
+    let threshold = Float(trained.state[0])
+    #expect(threshold > 0)
+    try SAELensFormat.save(
+      trained, inputScale: 0.25, firingFrequency: nil, provenance: provenance, to: folder.path)
+    let (loaded, _) = try SAELensFormat.load(folder.path)
+    #expect(Float(loaded.state[0]) == threshold / 0.25)
+    let raw = Matrix(40, 5, random.floats(200, in: -8...8))
+    let code = loaded.encode(raw)
+    #expect(code.nActive > 0 && code.smallestValue ?? 0 > threshold / 0.25)
+
+    let file = folder.path + "/sae_weights.safetensors"
+    var thresholds = [Float](repeating: 1, count: 12)
+    thresholds[7] = 2
+    try SafetensorsWriter.write(
+      [
+        .init("W_enc", shape: [5, 12], loaded.wEnc.value.transposed()),
+        .init("b_enc", shape: [12], loaded.bEnc.value.copy()),
+        .init("W_dec", shape: [12, 5], loaded.wDec.value.copy()),
+        .init("b_dec", shape: [5], loaded.bDec.value.copy()),
+        .init("threshold", shape: [12], Matrix(1, 12, thresholds)),
+      ], to: file)
+    #expect(
+      throws: SAEError.damaged(
+        "\(file): threshold is 1.0 for latent 0 and 2.0 for latent 7; this program reads jumprelu with one threshold, 0 or "
+          + "more, for all latents")
+    ) { _ = try SAELensFormat.load(folder.path) }
+  }
+
   @Test func whatThisEngineDoesNotDoIsNamed() throws {
     let folder = try TemporaryFolder()
     try SAELensFormat.save(
@@ -56,7 +93,7 @@ import Testing
     #expect(try message(replacing: "x", with: "x") == "loaded")
     #expect(
       try message(replacing: "\"topk\"", with: "\"gated\"")
-        == "\(path): architecture is gated, this program reads topk and standard")
+        == "\(path): architecture is gated, this program reads topk, standard and jumprelu")
     #expect(
       try message(replacing: "\"normalize_activations\" : \"none\"", with: "\"normalize_activations\" : \"layer_norm\"")
         == "\(path): normalize_activations is layer_norm, this program reads none (fold it into the weights)")
