@@ -77,11 +77,12 @@ struct BenchOptions: ParsableArguments {
 
 /// The SAE whose steps are timed on a cache.
 struct BenchSAEOptions: ParsableArguments {
-  @Option(help: "topk, batchtopk, matryoshka or relu.") var arch = SAEConfiguration.Architecture.topk
+  @Option(help: "topk, batchtopk, matryoshka, relu, jumprelu, gated or panneal.") var arch = SAEConfiguration
+    .Architecture.topk
   @Option(help: "Number of latents, or a multiple of the width such as 8x; 24,576 on synthetic data.")
   var latents: String?
   @Option(help: "topk, batchtopk, matryoshka: active latents per token.") var k = 32
-  @Option(help: "relu: λ of the L1 penalty.") var l1: Float = 1
+  @Option(help: "relu, gated, panneal: λ of the L1 penalty.") var l1: Float = 1
   @Option(help: "Tokens per step.") var batch = 4096
 
   func validate() throws {
@@ -99,3 +100,4 @@ struct BenchSAEOptions: ParsableArguments {
 }
 
 extension SAEConfiguration.Architecture: ExpressibleByArgument {}
+extension SAEConfiguration.Sparsity: ExpressibleByArgument {}

@@ -16,7 +16,8 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Hook point to train on.") var hook: String?
   @Option(help: "Generation of a cache that has grown; by default the newest, or that of the run.") var generation: Int?
   @Option(help: "Folder of the run.") var out: String?
-  @Option(help: "topk, batchtopk, matryoshka or relu.") var arch: SAEConfiguration.Architecture?
+  @Option(help: "topk, batchtopk, matryoshka, relu, jumprelu, gated or panneal.") var arch:
+    SAEConfiguration.Architecture?
   @Option(help: "Latents: a number, or a multiple of the width such as 8x.") var latents: String?
   @Option(help: "topk, batchtopk, matryoshka: active latents per token.") var k: Int?
   @Option(help: "The same: k of the first step, from which it goes to --k.") var kStart: Int?
@@ -29,7 +30,20 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "topk, batchtopk, matryoshka: dead latents per token in AuxK; by default half the width.") var kAux:
     Int?
   @Option(help: "The same: weight of AuxK; 0 switches it off.") var auxCoefficient: Double?
-  @Option(help: "relu: λ of the L1 penalty, λ · mean ‖c‖₁ / width, in normalised units.") var l1: Double?
+  @Option(help: "relu, gated, panneal: λ of the L1 penalty, λ · mean ‖c‖₁ / width, in normalised units.") var l1:
+    Double?
+  @Option(help: "jumprelu: λ of the penalty on the number of active latents, λ · L0 / width; 1.") var l0: Double?
+  @Option(help: "jumprelu: what λ multiplies: step (L0) or tanh.") var sparsity: SAEConfiguration.Sparsity?
+  @Option(help: "jumprelu: s of tanh(s · c); 4.") var tanhScale: Double?
+  @Option(help: "jumprelu: penalise λ · (L0 / target − 1)² / width instead.") var targetL0: Double?
+  @Option(help: "jumprelu: width of the band in which pre-activations move their threshold; 0.05.")
+  var bandwidth: Double?
+  @Option(help: "jumprelu: thresholds at the start; 0.01.") var threshold: Double?
+  @Option(help: "panneal: p of the penalty's norm at the start; 1.") var pStart: Double?
+  @Option(help: "panneal: what p falls to; 0.2.") var pEnd: Double?
+  @Option(help: "panneal: whether the penalty is of ‖c‖_p^p (true or false).") var pPower: Bool?
+  @Option(help: "panneal: share of the steps before p begins to fall; 0.1.") var annealStart: Double?
+  @Option(help: "panneal: updates of p and λ; 10.") var annealUpdates: Int?
   @Option(help: "Tokens without activity after which a latent is dead.") var deadTokens: Int?
   @Option(help: "What is minimised: local.") var objective: String?
   @Option(help: "Tokens to train on, over as many epochs as that takes.") var tokens: Int?
@@ -102,6 +116,17 @@ struct TrainCommand: ParsableCommand {
     if let groups { settings.groups = groups }
     if let kAux { settings.kAux = kAux }
     if let lr { settings.lr = lr }
+    if let l0 { settings.l0 = l0 }
+    if let sparsity { settings.sparsity = sparsity }
+    if let tanhScale { settings.tanhScale = tanhScale }
+    if let targetL0 { settings.targetL0 = targetL0 }
+    if let bandwidth { settings.bandwidth = bandwidth }
+    if let threshold { settings.threshold = threshold }
+    if let pStart { settings.pStart = pStart }
+    if let pEnd { settings.pEnd = pEnd }
+    if let pPower { settings.pPower = pPower }
+    if let annealStart { settings.annealStart = annealStart }
+    if let annealUpdates { settings.annealUpdates = annealUpdates }
     return settings
   }
 

@@ -6,12 +6,20 @@ package enum CodeSelection: Sendable, Equatable {
   case positive
   /// The k largest of a token, if positive; of equal ones the lower index.
   case topK(Int)
-  /// All above a threshold, which is not negative.
-  case above(Float)
+  /// All above a bound of their latent, [n]; bounds may be negative.
+  case above([Float])
   /// The `count` largest of all tokens together, if positive; of equal ones that of the earlier token, then of the lower
   /// index. `guess` is a bound that they are thought to exceed; it decides how long the search takes, not what is found,
   /// and 0 is none.
   case largest(count: Int, guess: Float)
+
+  /// Whether the number of entries per token is bounded, whatever the pre-activations are.
+  package var isBounded: Bool {
+    switch self {
+    case .positive, .above: false
+    case .topK, .largest: true
+    }
+  }
 }
 
 /// preActs = x·wEncᵀ + bEnc, never stored beyond a tile of 512 tokens × 1,024 latents; the selected ones go to `code`.
@@ -58,9 +66,9 @@ package func encodeLatents(
     }
   case .positive:
     code.assign(pieces: tiles.entries(above: 0))
-  case .above(let threshold):
-    precondition(threshold >= 0, "threshold is \(threshold)")
-    code.assign(pieces: tiles.entries(above: threshold))
+  case .above(let bounds):
+    precondition(bounds.count == n, "\(bounds.count) bounds for \(n) latents")
+    code.assign(pieces: bounds.withUnsafeBufferPointer { tiles.entries(above: 0, or: $0.baseAddress) })
   case .largest(let count, let guess):
     precondition(count >= 0, "count is \(count)")
     code.assign(pieces: tiles.largestEntries(count, guess: guess))
@@ -107,18 +115,19 @@ struct EncoderTiles: @unchecked Sendable {
     }
   }
 
-  /// All entries above `bound`, which is not negative, of each piece.
-  func entries(above bound: Float) -> [CodePiece] {
+  /// All entries of each piece above `bound`, or above that of their latent in `bounds`.
+  func entries(above bound: Float, or bounds: UnsafePointer<Float>? = nil) -> [CodePiece] {
     var pieces = [CodePiece](repeating: CodePiece(), count: nPieces)
     pieces.withUnsafeMutableBufferPointer { pieces in
-      let pieces = Shared(pieces)
+      let shared = Shared((pieces, bounds))
       Threads.forEach(nPieces) { piece in
+        let (pieces, bounds) = shared.value
         let range = rows(of: piece)
-        let collector = EntryCollector(rows: range.count, bound: bound)
+        let collector = EntryCollector(rows: range.count, bound: bound, bounds: bounds)
         forEach(in: range) { tile, first, width in
           collector.add(tile, stride: Self.latents, bias: bias + first, count: width, first: first)
         }
-        pieces.value[piece] = collector.finish()
+        pieces[piece] = collector.finish()
       }
     }
     return pieces

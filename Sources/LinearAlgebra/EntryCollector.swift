@@ -3,6 +3,8 @@
 final class EntryCollector {
   private let rows: Int
   private let bound: Float
+  /// Of each latent, in place of `bound`.
+  private let bounds: UnsafePointer<Float>?
   private var latents: UnsafeMutablePointer<Int32>
   private var values: UnsafeMutablePointer<Float>
   private var capacity: Int
@@ -10,9 +12,10 @@ final class EntryCollector {
   /// Entries of each (tile, row), in the order in which they were added.
   private var counts: [Int32] = []
 
-  init(rows: Int, bound: Float) {
+  init(rows: Int, bound: Float, bounds: UnsafePointer<Float>? = nil) {
     self.rows = rows
     self.bound = bound
+    self.bounds = bounds
     capacity = 64 * rows + EncoderTiles.latents
     latents = .allocate(capacity: capacity)
     values = .allocate(capacity: capacity)
@@ -34,23 +37,21 @@ final class EntryCollector {
   }
 
   private func add(_ preActs: UnsafePointer<Float>, bias: UnsafePointer<Float>, count: Int, first: Int) {
-    let (latents, values) = (latents, values)
+    let (latents, values, bound) = (latents, values, bound)
+    let bounds = bounds.map { $0 + first }
+    func limit(_ i: Int) -> Lanes { bounds?.lanes(at: i) ?? Lanes(repeating: bound) }
+    func isAbove(_ i: Int) -> SIMDMask<SIMD16<Int32>> { preActs.lanes(at: i) + bias.lanes(at: i) .> limit(i) }
     var end = used
     var i = 0
     while i &+ 16 <= count {
       // Few are above the bound, as a rule: four vectors are looked at together.
       if i &+ 64 <= count {
-        var best = Lanes(repeating: bound)
-        for vector in 0..<4 {
-          let sum = preActs.lanes(at: i &+ 16 &* vector) + bias.lanes(at: i &+ 16 &* vector)
-          best.replace(with: sum, where: sum .> best)
-        }
-        if bitMask(best .> bound) == 0 {
+        if bitMask(isAbove(i) .| isAbove(i &+ 16) .| isAbove(i &+ 32) .| isAbove(i &+ 48)) == 0 {
           i &+= 64
           continue
         }
       }
-      var bits = bitMask(preActs.lanes(at: i) + bias.lanes(at: i) .> bound)
+      var bits = bitMask(isAbove(i))
       while bits != 0 {
         let lane = bits.trailingZeroBitCount
         latents[end] = Int32(truncatingIfNeeded: first &+ i &+ lane)
@@ -62,7 +63,7 @@ final class EntryCollector {
     }
     while i < count {
       let sum = preActs[i] + bias[i]
-      if sum > bound {
+      if sum > bounds?[i] ?? bound {
         latents[end] = Int32(first + i)
         values[end] = sum
         end += 1

@@ -189,6 +189,26 @@ package struct LatentIndex: Sendable {
 }
 
 extension SparseCode {
+  /// The same entries with other values, one for each place of `values`.
+  package func replacing(values: [Float]) -> SparseCode {
+    precondition(values.count == self.values.count, "\(values.count) values for \(self.values.count)")
+    var code = self
+    code.values = values
+    return code
+  }
+
+  /// Leaves out the entries that are not positive.
+  package mutating func dropInactive() {
+    for b in 0..<rows {
+      var kept = Int(starts[b])
+      for entry in Int(starts[b])..<Int(starts[b] + counts[b]) where values[entry] > 0 {
+        (latents[kept], values[kept]) = (latents[entry], values[entry])
+        kept += 1
+      }
+      counts[b] = Int32(kept) - starts[b]
+    }
+  }
+
   /// On how many tokens each latent has a positive value, for codes with entries that are not active. [n]
   package func positiveUses(_ index: LatentIndex) -> [Int] {
     (0..<nLatents).map { j in

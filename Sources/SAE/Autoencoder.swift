@@ -38,7 +38,7 @@ package struct StepLosses: Sendable, Equatable {
   package var l1 = 0.0
   /// The architecture's own penalty without its coefficient, for `relu` mean ‖c‖_p / dIn.
   package var sparsity = 0.0
-  /// ‖e − ê‖² / ‖e − mean e‖²; 0 while no latent is dead.
+  /// ‖e − ê‖² / ‖e − mean e‖²; 0 while no latent is dead. For `gated` the mean of squares of its reconstruction from gates.
   package var aux = 0.0
   /// What is minimised.
   package var total = 0.0

@@ -6,13 +6,16 @@ package struct LatentActivity: Sendable, Equatable {
   package private(set) var uses: [Int]
   /// Share of latents active per token in the last batch; 1 before the first.
   package var activeFraction = 1.0
+  /// Share of latents per token that the codes of the last batch held, active or near their threshold; 1 before the
+  /// first. Decides into how many parts the next batch is cut.
+  package var entryFraction = 1.0
 
   init(nLatents: Int) {
     tokensSinceActive = [Int](repeating: 0, count: nLatents)
     uses = tokensSinceActive
   }
 
-  mutating func record(uses: [Int], tokens: Int) {
+  mutating func record(uses: [Int], nEntries: Int, tokens: Int) {
     self.uses = uses
     var sum = 0
     for j in uses.indices {
@@ -20,6 +23,7 @@ package struct LatentActivity: Sendable, Equatable {
       sum += uses[j]
     }
     activeFraction = Double(sum) / Double(tokens) / Double(uses.count)
+    entryFraction = Double(nEntries) / Double(tokens) / Double(uses.count)
   }
 
   /// Latents that were not active for `tokens` tokens.

@@ -3,7 +3,8 @@ import LinearAlgebra
 /// What makes one kind of SAE differ from another, between its encoder and its decoder: which pre-activations become
 /// latents, what the loss says of them, and how gradients pass back. One file each, in `Architectures/`.
 ///
-/// A training step calls, for every batch: `begin`, `selection`, `activate`, `backward`, `finish`.
+/// A training step calls, for every batch: `begin`, `selection`, `activate`, `addReconstruction`, `backward`,
+/// `finish`, `finishBatch`.
 protocol LatentRule: AnyObject {
   /// Trained tensors besides those of encoder and decoder.
   var parameters: [Parameter] { get }
@@ -16,9 +17,8 @@ protocol LatentRule: AnyObject {
   var prefixes: [Int] { get }
   /// Active latents per token of a second, wider code whose error enters the loss (Multi-TopK).
   var widerK: Int? { get }
-  /// What a pre-activation must exceed in inference, where that is the same number for all latents and not 0 by
-  /// definition.
-  var inferenceThreshold: Float? { get set }
+  /// What the pre-activation of each latent must exceed in inference, where that is not 0 by definition. [dSAE]
+  var thresholds: [Float]? { get }
 
   /// Called before step `step` of `nSteps`, from 0.
   func begin(step: Int, of nSteps: Int)
@@ -26,6 +26,10 @@ protocol LatentRule: AnyObject {
   func selection(rows: Int, isTraining: Bool) -> CodeSelection
   /// `code.values`: from pre-activations to latents.
   func activate(_ code: inout SparseCode, isTraining: Bool)
+  /// For rules that reconstruct the encoder's input x [tokens of the code, dIn], less bDec, a second time: adds the loss
+  /// of that, and keeps its gradients for `backward`, which comes next. decoder: [dSAE, dIn].
+  func addReconstruction(
+    of x: Strip, _ code: SparseCode, decoder: borrowing Matrix, batchRows: Int, losses: inout StepLosses)
   /// `code.gradients`: from those of the reconstruction's loss with respect to latents, to those of the whole loss with
   /// respect to pre-activations. Adds the rule's own losses to `losses` and sets the gradients of `parameters`.
   /// `code` may be a part of the batch; means are over its `batchRows` tokens, and parts add up.
@@ -33,6 +37,8 @@ protocol LatentRule: AnyObject {
   /// Called when the encoder's gradients of `code` are known, for gradients that are sums per latent; `isFirst` for the
   /// first part of a batch.
   func finish(_ code: SparseCode, _ index: LatentIndex, bEnc: Parameter, isFirst: Bool)
+  /// Called once all parts of a batch are finished, and the gradient of bDec is made from that of bEnc.
+  func finishBatch(bEnc: Parameter)
 }
 
 extension LatentRule {
@@ -44,14 +50,15 @@ extension LatentRule {
   var keepsInactive: Bool { false }
   var prefixes: [Int] { [] }
   var widerK: Int? { nil }
-  var inferenceThreshold: Float? {
-    get { nil }
-    set { precondition(newValue == nil, "a rule without threshold is given one") }
-  }
+  var thresholds: [Float]? { nil }
   func begin(step: Int, of nSteps: Int) {}
   func activate(_ code: inout SparseCode, isTraining: Bool) {}
+  func addReconstruction(
+    of x: Strip, _ code: SparseCode, decoder: borrowing Matrix, batchRows: Int, losses: inout StepLosses
+  ) {}
   func backward(_ code: inout SparseCode, batchRows: Int, losses: inout StepLosses) {}
   func finish(_ code: SparseCode, _ index: LatentIndex, bEnc: Parameter, isFirst: Bool) {}
+  func finishBatch(bEnc: Parameter) {}
 }
 
 /// A rule that also works on a full matrix of latents, which is faster while many of them are active.

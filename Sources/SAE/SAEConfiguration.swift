@@ -12,9 +12,23 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
     case batchtopk
     /// batchtopk whose loss is a mean over nested prefixes of the latents (Bussmann et al. 2025, arXiv 2503.17547).
     case matryoshka
+    /// Latents above a trained threshold, with a penalty on their number (Rajamanoharan et al. 2024, arXiv 2407.14435).
+    case jumprelu
+    /// Latents whose gate and size have biases of their own (Rajamanoharan et al. 2024, arXiv 2404.16014).
+    case gated
+    /// ReLU latents with a penalty on ‖c‖_p whose p falls (Karvonen et al. 2024, arXiv 2408.00113).
+    case panneal
 
     /// Whether the number of active latents is set, and dead ones are helped by AuxK.
     package var usesK: Bool { self == .topk || self == .batchtopk || self == .matryoshka }
+  }
+
+  /// What jumprelu's penalty is of.
+  package enum Sparsity: String, Codable, Sendable, CaseIterable {
+    /// The number of active latents.
+    case step
+    /// Σ tanh(s · c).
+    case tanh
   }
 
   /// What keeps the decoder's rows from growing while latents shrink under their penalty.
@@ -48,10 +62,31 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
   package var kAux: Int
   /// The same three: weight of the AuxK loss (1/32 in the paper).
   package var auxCoefficient: Float
-  /// relu: λ of the penalty λ · mean over tokens of ‖c‖_p / dIn.
+  /// relu, gated, panneal: λ of the penalty λ · mean over tokens of ‖c‖_p / dIn; panneal adapts it.
   package var l1: Float
   /// relu: p of the penalty.
   package var p: Float = 1
+  /// jumprelu: λ of λ · mean over tokens of the number of active latents, or of Σ tanh, / dIn.
+  package var l0: Float = 1
+  package var sparsity = Sparsity.step
+  /// jumprelu: L0 that the penalty λ · (L0 / target − 1)² / dIn draws to, in place of `sparsity`.
+  package var targetL0: Float?
+  /// jumprelu: s of tanh(s · c).
+  package var tanhScale: Float = 4
+  /// jumprelu: width of the band around a threshold in which pre-activations move it. Here as in SAELens; the paper has
+  /// 0.001 for activations of norm 1, in our units 0.001·√dIn.
+  package var bandwidth: Float = 0.05
+  /// jumprelu: thresholds at the start, as in SAELens.
+  package var initialThreshold: Float = 0.01
+  /// panneal: p falls from the first to the second.
+  package var pStart: Float = 1
+  package var pEnd: Float = 0.2
+  /// panneal: the penalty is of ‖c‖_p^p.
+  package var pPower = false
+  /// panneal: share of the run before p begins to fall.
+  package var annealStart: Float = 0.1
+  /// panneal: in how many updates it falls, the first and last included.
+  package var annealUpdates = 10
   /// A latent is dead when it was not active for this many tokens.
   package var deadTokens: Int
 
@@ -73,13 +108,18 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
   var usesAuxK: Bool { architecture.usesK && auxCoefficient > 0 }
 
   /// The part of an SAE that makes its kind.
-  func makeRule() -> any LatentRule {
+  func makeRule(bEnc: Parameter) -> any LatentRule {
     switch architecture {
     case .relu: ReLU(l1: l1, p: p, dIn: dIn)
     case .topk: TopK(k: annealedK, nLatents: dSAE, isMulti: multiTopK)
-    case .batchtopk: BatchTopK(k: annealedK)
+    case .batchtopk: BatchTopK(k: annealedK, nLatents: dSAE)
     case .matryoshka:
-      BatchTopK(k: annealedK, prefixes: prefixes.isEmpty ? Matryoshka.defaultPrefixes(nLatents: dSAE) : prefixes)
+      BatchTopK(
+        k: annealedK, nLatents: dSAE, prefixes: prefixes.isEmpty ? Matryoshka.defaultPrefixes(nLatents: dSAE) : prefixes
+      )
+    case .jumprelu: JumpReLU(self)
+    case .gated: Gated(self, bEnc: bEnc)
+    case .panneal: PAnneal(self)
     }
   }
 
@@ -116,6 +156,25 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
       try check(
         prefixes[0] >= 1 && zip(prefixes, prefixes.dropFirst()).allSatisfy { $0 < $1 } && prefixes.last == dSAE,
         "prefixes are \(prefixes); they must be positive and ascending, the last the number of latents, \(dSAE)")
+    }
+    if architecture == .panneal {
+      try check(
+        pEnd > 0 && pStart >= pEnd && pStart.isFinite,
+        "p-start is \(pStart) and p-end \(pEnd); p-end must be above 0 and p-start not below it")
+      try check(
+        annealStart >= 0 && annealStart < 1, "anneal-start is \(annealStart); from 0 to below 1 are allowed")
+      try check(
+        annealUpdates >= 1 && annealUpdates <= 10_000, "anneal-updates is \(annealUpdates); 1 to 10,000 are allowed")
+    }
+    if architecture == .jumprelu {
+      try check(l0 >= 0 && l0.isFinite, "l0 is \(l0); it must not be negative")
+      try check(
+        targetL0.map { $0 > 0 && $0 <= Float(dSAE) } ?? true,
+        "target-l0 is \(targetL0 ?? 0); it must be above 0 and at most the number of latents, \(dSAE)")
+      try check(tanhScale > 0 && tanhScale.isFinite, "tanh-scale is \(tanhScale); it must be positive")
+      try check(bandwidth > 0 && bandwidth.isFinite, "bandwidth is \(bandwidth); it must be positive")
+      try check(
+        initialThreshold >= 0 && initialThreshold.isFinite, "threshold is \(initialThreshold); it must not be negative")
     }
     try check(deadTokens >= 1, "dead-tokens is \(deadTokens); it must be at least 1")
   }

@@ -93,7 +93,7 @@ package enum SAELensFormat {
     try createFolder(folder)
     let shape = sae.configuration
     let configuration = Configuration(
-      architecture: fileArchitecture(of: sae), dIn: shape.dIn, dSAE: shape.dSAE,
+      architecture: name(of: shape.architecture), dIn: shape.dIn, dSAE: shape.dSAE,
       k: shape.architecture == .topk ? shape.k : nil,
       rescalesByDecoderNorm: shape.architecture == .topk ? false : nil,
       metadata: .init(
@@ -107,11 +107,20 @@ package enum SAELensFormat {
     bDec.scale(by: 1 / inputScale)
     var tensors: [SafetensorsWriter.Tensor] = [
       .init("W_enc", shape: [shape.dIn, shape.dSAE], sae.wEnc.value.transposed()),
-      .init("b_enc", shape: [shape.dSAE], bEnc),
-      .init("W_dec", shape: [shape.dSAE, shape.dIn], sae.wDec.value.copy()),
+      .init(shape.architecture == .gated ? "b_gate" : "b_enc", shape: [shape.dSAE], bEnc),
+      .init("W_dec", shape: [shape.dSAE, shape.dIn], sae.decoderRows()),
       .init("b_dec", shape: [shape.dIn], bDec),
     ]
-    if let thresholds = thresholds(of: sae, inputScale: inputScale) { tensors.append(thresholds) }
+    if let thresholds = sae.rule.thresholds {
+      let raw = Matrix(1, shape.dSAE, thresholds.map { $0 / inputScale })
+      tensors.append(.init("threshold", shape: [shape.dSAE], raw))
+    }
+    if let rule = sae.rule as? Gated {
+      var bMag = rule.bMag.value.copy()
+      bMag.scale(by: 1 / inputScale)
+      tensors.append(.init("b_mag", shape: [shape.dSAE], bMag))
+      tensors.append(.init("r_mag", shape: [shape.dSAE], rule.rMag.value.copy()))
+    }
     try SafetensorsWriter.write(tensors, metadata: ["format": "pt"], to: "\(folder)/\(weightsFile)")
     if let firingFrequency {
       let logs = Matrix(1, shape.dSAE, firingFrequency.map { log10($0 + 1e-10) })
@@ -128,7 +137,7 @@ package enum SAELensFormat {
     return try load(FileManager.default.fileExists(atPath: "\(result)/\(configurationFile)") ? result : folder)
   }
 
-  /// Opens a folder of SAELens' `standard`, `topk` or `jumprelu` kind, the last with one threshold for all latents.
+  /// Opens a folder of SAELens' `standard`, `topk`, `jumprelu` or `gated` kind.
   ///
   /// Throws `SAEError.invalid` for what this engine does not do (another architecture, a normalisation that is not
   /// folded in) and for tensors that do not fit the configuration.
@@ -149,8 +158,9 @@ package enum SAELensFormat {
     switch configuration.architecture {
     case "topk": architecture = .topk
     case "standard": architecture = .relu
-    case "jumprelu": architecture = .batchtopk
-    default: throw unsupported("architecture", configuration.architecture, "topk, standard and jumprelu")
+    case "jumprelu": architecture = .jumprelu
+    case "gated": architecture = .gated
+    default: throw unsupported("architecture", configuration.architecture, "topk, standard, jumprelu and gated")
     }
     if configuration.normalizeActivations != "none" {
       throw unsupported("normalize_activations", configuration.normalizeActivations, "none (fold it into the weights)")
@@ -170,11 +180,15 @@ package enum SAELensFormat {
     let wEnc = try file.matrix("W_enc", shape: [shape.dIn, shape.dSAE], rows: shape.dIn)
     let sae = try SparseAutoencoder(zeroed: shape)
     sae.wEnc.value = wEnc.transposed()
-    sae.bEnc.value = try file.matrix("b_enc", shape: [shape.dSAE], rows: 1)
+    sae.bEnc.value = try file.matrix(architecture == .gated ? "b_gate" : "b_enc", shape: [shape.dSAE], rows: 1)
     sae.wDec.value = try file.matrix("W_dec", shape: [shape.dSAE, shape.dIn], rows: shape.dSAE)
     sae.bDec.value = try file.matrix("b_dec", shape: [shape.dIn], rows: 1)
-    if architecture == .batchtopk {
-      sae.rule.inferenceThreshold = try threshold(in: file, nLatents: shape.dSAE, folder: folder)
+    if let rule = sae.rule as? JumpReLU {
+      rule.threshold.value = try file.matrix("threshold", shape: [shape.dSAE], rows: 1)
+    }
+    if let rule = sae.rule as? Gated {
+      rule.bMag.value = try file.matrix("b_mag", shape: [shape.dSAE], rows: 1)
+      rule.rMag.value = try file.matrix("r_mag", shape: [shape.dSAE], rows: 1)
     }
     let metadata = configuration.metadata
     return (
@@ -183,6 +197,17 @@ package enum SAELensFormat {
         modelName: metadata.modelName, hookName: metadata.hookName ?? "", context: metadata.contextSize,
         prependsBOS: metadata.prependBOS, weightsDigest: metadata.weightsDigest, streamKey: metadata.streamKey)
     )
+  }
+
+  /// SAELens' name of an architecture.
+  private static func name(of architecture: SAEConfiguration.Architecture) -> String {
+    switch architecture {
+    case .topk: "topk"
+    case .relu, .panneal: "standard"
+    // What SAELens, too, makes of its batchtopk and matryoshka SAEs when they are trained.
+    case .jumprelu, .batchtopk, .matryoshka: "jumprelu"
+    case .gated: "gated"
+    }
   }
 
   /// The key and the words of a decoding error, without its debug dump.

@@ -14,7 +14,8 @@ extension SparseAutoencoder {
     encodeLatents(
       workspace.centred.strip, wEnc.value, bias: bEnc.value, selecting: .topK(widerK), into: &workspace.wideCode)
     workspace.code.assign(largest: k, ofEachRowOf: workspace.wideCode)
-    let step = sparseStep(scale: scale, losses: &losses)
+    var uses = [Int](repeating: 0, count: configuration.dSAE)
+    let narrow = decode(0..<workspace.centred.rows, scale: scale, uses: &uses, losses: &losses)
 
     workspace.reserveWide(rows: workspace.centred.rows, width: configuration.dIn)
     let squares = withDecoder {
@@ -28,6 +29,6 @@ extension SparseAutoencoder {
       dBias: &bEnc.gradient, accumulating: true)
     losses.sparsity = squares / Double(workspace.residual.count)
     losses.total += Double(Self.wideWeight) * losses.sparsity
-    return step
+    return (narrow, uses)
   }
 }

@@ -18,7 +18,8 @@ extension SparseAutoencoder {
   func nestedStep(
     _ nested: NestedResiduals, scale: Float, losses: inout StepLosses
   ) -> (squares: Double, uses: [Int]) {
-    encodeBatch()
+    let all = 0..<workspace.centred.rows
+    encode(all)
     let scale = scale / Float(nested.strips.count)
     let squares = withDecoder {
       decodeNestedResiduals(&workspace.code, $0, target: workspace.centred.strip, scale: scale, into: nested)
@@ -27,6 +28,8 @@ extension SparseAutoencoder {
     // The caller adds the mean square of the whole.
     let mean = squares.reduce(0, +) / Double(squares.count)
     losses.total += (mean - whole) / Double(workspace.residual.count)
-    return (whole, propagate(nested: nested, scale: scale, losses: &losses))
+    var uses = [Int](repeating: 0, count: configuration.dSAE)
+    propagate(all, nested: nested, scale: scale, uses: &uses, losses: &losses)
+    return (whole, uses)
   }
 }

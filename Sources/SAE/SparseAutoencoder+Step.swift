@@ -14,25 +14,27 @@ extension SparseAutoencoder {
     normalizeDecoder()
     var losses = StepLosses()
     let scale = 2 / Float(tokens * d)
-    let (squares, uses): (Double, [Int])
+    let (squares, uses, nEntries): (Double, [Int], Int)
     var outputs = [OutputGradient(scale: scale, strip: workspace.residual.strip)]
     if let rule = rule as? any DenseLatentRule, isDense(rule) {
       (squares, uses) = denseStep(rule, scale: scale, losses: &losses)
+      nEntries = uses.reduce(0, +)
     } else if let nested = nestedResiduals() {
       (squares, uses) = nestedStep(nested, scale: scale, losses: &losses)
+      nEntries = uses.reduce(0, +)
       outputs = [OutputGradient(scale: scale / Float(nested.strips.count), strip: nested.strips[0])]
     } else if let wider = rule.widerK {
       (squares, uses) = multiTopKStep(wider, scale: scale, losses: &losses)
+      nEntries = uses.reduce(0, +)
       outputs.append(OutputGradient(scale: scale * Self.wideWeight, strip: workspace.wideResidual.strip))
     } else {
-      encodeBatch()
-      (squares, uses) = sparseStep(scale: scale, losses: &losses)
+      (squares, uses, nEntries) = sparseStep(scale: scale, losses: &losses)
     }
     losses.mse = squares / Double(tokens * d)
     let variance = totalVariance(x)
     losses.fvu = variance > 0 ? squares / variance : 0
     losses.total += losses.mse
-    finish(outputs, uses: uses, usesResidual: true, losses: &losses)
+    finish(outputs, uses: uses, nEntries: nEntries, usesResidual: true, losses: &losses)
     return losses
   }
 
@@ -44,8 +46,11 @@ extension SparseAutoencoder {
     workspace.reserve(tokens: x.rows, width: d)
     center(x, by: bDec.value, into: &workspace.centred)
     normalizeDecoder()
-    encodeBatch()
-    withDecoder { decodeLatents(workspace.code, $0, bias: bDec.value, into: recon.strip) }
+    workspace.parts = parts(of: x.rows)
+    for part in workspace.parts {
+      encode(part)
+      withDecoder { decodeLatents(workspace.code, $0, bias: bDec.value, into: recon.strip.rows(part)) }
+    }
   }
 
   package func backward(_ dRecon: borrowing Matrix) -> StepLosses {
@@ -54,47 +59,97 @@ extension SparseAutoencoder {
       "gradient [\(dRecon.rows), \(dRecon.columns)] for the batch [\(workspace.centred.rows), \(configuration.dIn)]")
     var losses = StepLosses()
     workspace.residual.assign(dRecon)
-    withDecoder { latentGradients(&workspace.code, $0, dOut: workspace.residual.strip) }
-    let uses = propagate(scale: 1, losses: &losses)
+    var uses = [Int](repeating: 0, count: configuration.dSAE)
+    var nEntries = 0
+    for part in workspace.parts {
+      // The code of a batch in one part is there from `forward`.
+      if workspace.parts.count > 1 { encode(part) }
+      withDecoder { latentGradients(&workspace.code, $0, dOut: workspace.residual.strip.rows(part)) }
+      nEntries += workspace.code.nActive
+      propagate(part, scale: 1, uses: &uses, losses: &losses)
+    }
     finish(
-      [OutputGradient(scale: 1, strip: workspace.residual.strip)], uses: uses, usesResidual: false, losses: &losses)
+      [OutputGradient(scale: 1, strip: workspace.residual.strip)], uses: uses, nEntries: nEntries, usesResidual: false,
+      losses: &losses)
     return losses
   }
 
-  func encodeBatch() {
+  /// The batch in parts whose codes are expected to hold at most `maxEntries` entries, as many per token as in the step
+  /// before; one part where the selection itself bounds them.
+  private func parts(of tokens: Int) -> [Range<Int>] {
+    let perToken = max(1, activity.entryFraction * Double(configuration.dSAE))
+    if perToken * Double(tokens) <= Double(maxEntries) || rule.selection(rows: tokens, isTraining: true).isBounded {
+      return [0..<tokens]
+    }
+    let rows = max(1, Int(Double(maxEntries) / perToken))
+    return stride(from: 0, to: tokens, by: rows).map { $0..<min($0 + rows, tokens) }
+  }
+
+  /// Makes the code of some of the batch's tokens.
+  func encode(_ part: Range<Int>) {
     encodeLatents(
-      workspace.centred.strip, wEnc.value, bias: bEnc.value,
-      selecting: rule.selection(rows: workspace.centred.rows, isTraining: true), into: &workspace.code)
+      workspace.centred.strip.rows(part), wEnc.value, bias: bEnc.value,
+      selecting: rule.selection(rows: part.count, isTraining: true), into: &workspace.code)
     rule.activate(&workspace.code, isTraining: true)
   }
 
-  /// Decode and gradients of the code, on active latents only. Fills the residual; returns its Σ of squares, and on how
-  /// many tokens each latent was active.
-  func sparseStep(scale: Float, losses: inout StepLosses) -> (squares: Double, uses: [Int]) {
+  /// Encode, decode and gradients on active latents only. Fills the residual; returns its Σ of squares, on how many
+  /// tokens each latent was active, and how many entries the codes held.
+  private func sparseStep(scale: Float, losses: inout StepLosses) -> (squares: Double, uses: [Int], nEntries: Int) {
+    var squares = 0.0
+    var uses = [Int](repeating: 0, count: configuration.dSAE)
+    var nEntries = 0
+    for part in parts(of: workspace.centred.rows) {
+      encode(part)
+      squares += decode(part, scale: scale, uses: &uses, losses: &losses)
+      nEntries += workspace.code.nActive
+    }
+    return (squares, uses, nEntries)
+  }
+
+  /// The rest of a sparse step, from the code of `part` on; returns Σ residual². Adds to `uses`.
+  func decode(_ part: Range<Int>, scale: Float, uses: inout [Int], losses: inout StepLosses) -> Double {
     let squares = withDecoder {
       decodeResidual(
-        &workspace.code, $0, target: workspace.centred.strip, scale: scale, into: workspace.residual.strip)
+        &workspace.code, $0, target: workspace.centred.strip.rows(part), scale: scale,
+        into: workspace.residual.strip.rows(part))
     }
-    return (squares, propagate(scale: scale, losses: &losses))
+    propagate(part, scale: scale, uses: &uses, losses: &losses)
+    return squares
   }
 
-  /// From gradients of latents to those of wEnc, bEnc and the decoder's rows; the gradient of the reconstruction is
-  /// `scale` times the workspace's residual, or that of each group of latents.
-  func propagate(nested: NestedResiduals? = nil, scale: Float, losses: inout StepLosses) -> [Int] {
+  /// From gradients of the latents of `part`, the first or a later part of the batch, to those of wEnc, bEnc and the
+  /// decoder's rows; the gradient of the reconstruction is `scale` times the workspace's residual, or that of each group
+  /// of latents. Adds to `uses`.
+  func propagate(
+    _ part: Range<Int>, nested: NestedResiduals? = nil, scale: Float, uses: inout [Int], losses: inout StepLosses
+  ) {
     let tokens = workspace.centred.rows
-    losses.l1 = workspace.code.sumOfValues / Double(tokens * configuration.dIn)
+    losses.l1 += workspace.code.sumOfValues / Double(tokens * configuration.dIn)
+    withDecoder {
+      rule.addReconstruction(
+        of: workspace.centred.strip.rows(part), workspace.code, decoder: $0, batchRows: tokens, losses: &losses)
+    }
     rule.backward(&workspace.code, batchRows: tokens, losses: &losses)
     let index = workspace.code.byLatent()
+    let isFirst = part.lowerBound == 0
     weightGradients(
-      workspace.code, index, residual: workspace.residual.strip, nested: nested, scale: scale,
-      x: workspace.centred.strip, dDec: &wDec.gradient, dEnc: &wEnc.gradient, dBias: &bEnc.gradient)
-    rule.finish(workspace.code, index, bEnc: bEnc, isFirst: true)
-    return rule.keepsInactive
-      ? workspace.code.positiveUses(index) : (0..<configuration.dSAE).map { index.uses(of: $0) }
+      workspace.code, index, residual: workspace.residual.strip.rows(part), nested: nested, scale: scale,
+      x: workspace.centred.strip.rows(part), dDec: &wDec.gradient, dEnc: &wEnc.gradient, dBias: &bEnc.gradient,
+      accumulating: !isFirst)
+    rule.finish(workspace.code, index, bEnc: bEnc, isFirst: isFirst)
+    if rule.keepsInactive {
+      for (j, count) in workspace.code.positiveUses(index).enumerated() { uses[j] += count }
+    } else {
+      for j in uses.indices { uses[j] += index.uses(of: j) }
+    }
   }
 
-  /// AuxK, the decoder's normalisation, the gradient of bDec, and the record of activity.
-  private func finish(_ outputs: [OutputGradient], uses: [Int], usesResidual: Bool, losses: inout StepLosses) {
+  /// AuxK, the decoder's normalisation, the gradient of bDec, and the record of activity. `nEntries` is how many entries
+  /// the batch's codes held, or would have.
+  private func finish(
+    _ outputs: [OutputGradient], uses: [Int], nEntries: Int, usesResidual: Bool, losses: inout StepLosses
+  ) {
     let dead = deadLatents
     losses.nDead = dead.count
     if usesResidual && configuration.usesAuxK && !dead.isEmpty {
@@ -109,7 +164,8 @@ extension SparseAutoencoder {
     for output in outputs { dBias.add(columnSums(output.strip), times: output.scale) }
     dBias.add(weightedRowSum(bEnc.gradient, wEnc.value), times: -1)
     bDec.gradient = dBias
-    activity.record(uses: uses, tokens: workspace.centred.rows)
+    rule.finishBatch(bEnc: bEnc)
+    activity.record(uses: uses, nEntries: nEntries, tokens: workspace.centred.rows)
     losses.l0 = activity.activeFraction * Double(configuration.dSAE)
   }
 }

@@ -17,6 +17,9 @@ package final class SparseAutoencoder: Autoencoder {
   package let bDec: Parameter
   package var activity: LatentActivity
   let rule: any LatentRule
+  /// Entries of a code above which a batch is worked on in parts, so that memory stays bounded while many latents are
+  /// active: an entry takes some 40 bytes until its gradients are known.
+  package var maxEntries = 1 << 23
   /// Scratch that steps reuse.
   let workspace: Workspace
 
@@ -37,7 +40,7 @@ package final class SparseAutoencoder: Autoencoder {
     bEnc = Parameter("b_enc", Matrix(1, configuration.dSAE))
     bDec = Parameter("b_dec", Matrix(1, configuration.dIn))
     activity = LatentActivity(nLatents: configuration.dSAE)
-    rule = configuration.makeRule()
+    rule = configuration.makeRule(bEnc: bEnc)
     workspace = Workspace(nLatents: configuration.dSAE)
   }
 
@@ -67,6 +70,7 @@ package final class SparseAutoencoder: Autoencoder {
       centred.strip, wEnc.value, bias: bEnc.value, selecting: rule.selection(rows: x.rows, isTraining: false),
       into: &code)
     rule.activate(&code, isTraining: false)
+    if rule.keepsInactive { code.dropInactive() }
     return code
   }
 
@@ -88,6 +92,12 @@ package final class SparseAutoencoder: Autoencoder {
     normalizeRows(&workspace.unitDecoder)
   }
 
+  /// A copy of the decoder's rows as the loss sees them.
+  func decoderRows() -> Matrix {
+    normalizeDecoder()
+    return withDecoder { $0.copy() }
+  }
+
   /// Lends the decoder's rows as the loss sees them.
   func withDecoder<R: ~Copyable>(_ body: (borrowing Matrix) -> R) -> R {
     configuration.decoderNorm == .graph ? body(workspace.unitDecoder) : body(wDec.value)
@@ -98,7 +108,10 @@ package final class SparseAutoencoder: Autoencoder {
 final class Workspace {
   var centred = Matrix(0, 0)
   var residual = Matrix(0, 0)
+  /// The code of the batch, or of the part of it at hand.
   var code: SparseCode
+  /// The parts that `forward` worked on.
+  var parts: [Range<Int>] = []
   /// Decoder rows of unit norm, where the loss has them so and the parameter does not.
   var unitDecoder = Matrix(0, 0)
 

@@ -12,6 +12,8 @@ struct Checkpoint: Codable {
   var step: Int
   /// Bits of the share of active latents of the last step (decides dense or sparse arithmetic).
   var activeFraction: UInt64
+  /// Bits of the share of latents in its codes (decides into how many parts the next batch is cut).
+  var entryFraction: UInt64
   var tokensSinceActive: [Int]
   /// Bits of the architecture's own numbers.
   var state: [UInt64]
@@ -37,6 +39,7 @@ struct Checkpoint: Codable {
     try SafetensorsWriter.write(tensors, to: "\(path)/\(tensorFile)")
     let state = Checkpoint(
       step: optimizer.step, activeFraction: sae.activity.activeFraction.bitPattern,
+      entryFraction: sae.activity.entryFraction.bitPattern,
       tokensSinceActive: sae.activity.tokensSinceActive, state: sae.state.map(\.bitPattern), activity: activity)
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys]
@@ -81,6 +84,7 @@ struct Checkpoint: Codable {
       moments.v = try file.matrix("v.\(parameter.name)", shape: shape, rows: rows)
     }
     sae.activity.activeFraction = Double(bitPattern: state.activeFraction)
+    sae.activity.entryFraction = Double(bitPattern: state.entryFraction)
     sae.activity.tokensSinceActive = state.tokensSinceActive
     sae.state = state.state.map { Double(bitPattern: $0) }
     optimizer.step = state.step

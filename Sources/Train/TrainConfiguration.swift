@@ -13,7 +13,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var generation: Int?
   /// The run's folder.
   package var out: String
-  /// `topk`, `batchtopk`, `matryoshka` or `relu`.
+  /// `topk`, `batchtopk`, `matryoshka`, `relu`, `jumprelu`, `gated` or `panneal`.
   package var arch: SAEConfiguration.Architecture
   /// Latents: a number, or a multiple of the activations' width such as `8x`.
   package var latents: String
@@ -32,8 +32,29 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var kAux: Int?
   /// The same three: weight of AuxK; 0 switches it off.
   package var auxCoefficient: Double
-  /// relu: λ of λ · mean over tokens of ‖c‖₁ / dIn, in normalised units.
+  /// relu, gated, panneal: λ of λ · mean over tokens of ‖c‖₁ / dIn, in normalised units.
   package var l1: Double
+  /// jumprelu: λ of the penalty on the number of active latents; 1 where not set.
+  package var l0: Double?
+  /// jumprelu: what λ multiplies, `step` (L0, where not set) or `tanh`.
+  package var sparsity: SAEConfiguration.Sparsity?
+  /// jumprelu: s of `tanh(s · c)`; 4 where not set.
+  package var tanhScale: Double?
+  /// jumprelu: the penalty is λ · (L0 / target − 1)² / dIn instead.
+  package var targetL0: Double?
+  /// jumprelu: width of the band in which pre-activations move their threshold; 0.05 where not set.
+  package var bandwidth: Double?
+  /// jumprelu: thresholds at the start; 0.01 where not set.
+  package var threshold: Double?
+  /// panneal: p of the penalty's norm at the start, 1 where not set, and what it falls to, 0.2.
+  package var pStart: Double?
+  package var pEnd: Double?
+  /// panneal: whether the penalty is of ‖c‖_p^p.
+  package var pPower: Bool?
+  /// panneal: share of the steps before p begins to fall; 0.1 where not set.
+  package var annealStart: Double?
+  /// panneal: updates of p and λ; 10 where not set.
+  package var annealUpdates: Int?
   /// Tokens without activity after which a latent is dead.
   package var deadTokens: Int
   /// What is minimised; `local`: reconstruction and sparsity.
@@ -83,7 +104,15 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     case groups
     case kAux = "k-aux"
     case auxCoefficient = "aux-coefficient"
-    case l1
+    case l1, l0, sparsity
+    case tanhScale = "tanh-scale"
+    case targetL0 = "target-l0"
+    case bandwidth, threshold
+    case pStart = "p-start"
+    case pEnd = "p-end"
+    case pPower = "p-power"
+    case annealStart = "anneal-start"
+    case annealUpdates = "anneal-updates"
     case deadTokens = "dead-tokens"
     case objective, tokens, batch, lr
     case warmupFraction = "warmup-fraction"
@@ -195,8 +224,28 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     try belongs("groups", groups != nil, to: "matryoshka", arch == .matryoshka)
     try check(logSteps >= 1 && checkpointSteps >= 1, "log-steps and checkpoint-steps must be at least 1")
     _ = try readingOptions()
+    try check(
+      targetL0 == nil || sparsity == nil, "target-l0 and sparsity are two kinds of penalty; leave one of them out")
+    try check(
+      tanhScale == nil || sparsity == .tanh, "tanh-scale is \(tanhScale ?? 0); it belongs to sparsity tanh")
+    for (name, isGiven, kinds) in ownOptions where isGiven && !kinds.contains(arch) {
+      let owners = kinds.map(\.rawValue).joined(separator: " and ")
+      throw .invalid("\(name) means nothing to arch \(arch.rawValue); it belongs to \(owners)")
+    }
     _ = try inputScale(cacheScale: 1)
     _ = try latentCount(width: 1)
+  }
+
+  /// Options that some architectures have: the name, whether it is set, and which.
+  private var ownOptions: [(name: String, isGiven: Bool, kinds: [SAEConfiguration.Architecture])] {
+    [
+      ("l0", l0 != nil, [.jumprelu]), ("sparsity", sparsity != nil, [.jumprelu]),
+      ("tanh-scale", tanhScale != nil, [.jumprelu]), ("target-l0", targetL0 != nil, [.jumprelu]),
+      ("bandwidth", bandwidth != nil, [.jumprelu]), ("threshold", threshold != nil, [.jumprelu]),
+      ("p-start", pStart != nil, [.panneal]), ("p-end", pEnd != nil, [.panneal]),
+      ("p-power", pPower != nil, [.panneal]), ("anneal-start", annealStart != nil, [.panneal]),
+      ("anneal-updates", annealUpdates != nil, [.panneal]),
+    ]
   }
 
   /// The number of latents for activations of `width`.
@@ -233,6 +282,17 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     if let groups {
       configuration.prefixes = try Matryoshka.prefixes(groups: groups, nLatents: configuration.dSAE)
     }
+    if let l0 { configuration.l0 = Float(l0) }
+    if let sparsity { configuration.sparsity = sparsity }
+    if let tanhScale { configuration.tanhScale = Float(tanhScale) }
+    configuration.targetL0 = targetL0.map { Float($0) }
+    if let bandwidth { configuration.bandwidth = Float(bandwidth) }
+    if let threshold { configuration.initialThreshold = Float(threshold) }
+    if let pStart { configuration.pStart = Float(pStart) }
+    if let pEnd { configuration.pEnd = Float(pEnd) }
+    if let pPower { configuration.pPower = pPower }
+    if let annealStart { configuration.annealStart = Float(annealStart) }
+    if let annealUpdates { configuration.annealUpdates = annealUpdates }
     try configuration.validate()
     return configuration
   }

@@ -13,14 +13,15 @@ import Testing
       for j in 0..<w.rows {
         var sum: Float = 0
         for i in 0..<x.columns { sum = sum.addingProduct(x[b, i], w[j, i]) }
-        if sum + bias[0, j] > 0 { row.append((j, sum + bias[0, j])) }
+        var bound: Float = 0
+        if case .above(let bounds) = selection { bound = bounds[j] }
+        if sum + bias[0, j] > bound { row.append((j, sum + bias[0, j])) }
       }
       if case .topK(let k) = selection {
         row = Array(row.sorted { ($0.value, -$0.latent) > ($1.value, -$1.latent) }.prefix(k)).sorted {
           $0.latent < $1.latent
         }
       }
-      if case .above(let threshold) = selection { row.removeAll { $0.value <= threshold } }
       rows.append(row)
     }
     guard case .largest(let count, _) = selection else { return rows }
@@ -38,7 +39,8 @@ import Testing
     let x = Matrix(tokens, d, random.floats(tokens * d, in: -3...3).map { $0.rounded() })
     let w = Matrix(n, d, random.floats(n * d, in: -2...2).map { $0.rounded() })
     let bias = Matrix(1, n, random.floats(n, in: -2...2).map { $0.rounded() })
-    var selections = [CodeSelection.positive, .topK(1), .topK(min(n, 4)), .topK(n), .above(0), .above(2)]
+    let bounds = random.floats(n, in: -6...6).map { $0.rounded() }
+    var selections = [CodeSelection.positive, .topK(1), .topK(min(n, 4)), .topK(n), .above(bounds)]
     for count in [0, 1, 7 * tokens, n * tokens / 2, n * tokens] {
       // Guesses that are none, right by chance, far too low, too high for some, and too high for all.
       for guess: Float in [0, 2, 1e-30, 17, 1e30] { selections.append(.largest(count: count, guess: guess)) }

@@ -46,6 +46,39 @@ import Testing
         $0.architecture = .matryoshka
         $0.decoderNorm = .graph
       },
+      variant {
+        $0.architecture = .jumprelu
+        $0.bandwidth = 0.4
+        $0.initialThreshold = 0.2
+      },
+      variant {
+        $0.architecture = .jumprelu
+        $0.sparsity = .tanh
+        $0.tanhScale = 1.5
+        $0.bandwidth = 2
+        $0.l0 = 0.3
+        $0.decoderNorm = .graph
+      },
+      variant {
+        $0.architecture = .jumprelu
+        $0.targetL0 = 4
+        $0.bandwidth = 0.4
+      },
+      variant { $0.architecture = .gated },
+      variant {
+        $0.architecture = .gated
+        $0.decoderNorm = .graph
+      },
+      variant {
+        $0.architecture = .panneal
+        $0.pStart = 0.7
+        $0.l1 = 0.1
+      },
+      variant {
+        $0.architecture = .panneal
+        $0.pStart = 0.7
+        $0.pPower = true
+      },
     ]
   }()
 
@@ -71,22 +104,27 @@ import Testing
     let x = Matrix(tokens, configuration.dIn, batch)
     let start = sae.activity
     let state = sae.state
-    func loss() -> Double {
+    // gated: the reconstruction from gates holds the decoder constant.
+    func loss(of parameter: Parameter) -> Double {
       sae.activity = start
       sae.activity.activeFraction = 0
       sae.state = state
-      return sae.computeGradients(x).total
+      let losses = sae.computeGradients(x)
+      return losses.total - (configuration.architecture == .gated && parameter.name == "W_dec" ? losses.aux : 0)
     }
     // Inference may select otherwise than training does, hence the uses too.
     func pattern() -> [[Int]] {
-      _ = loss()
+      _ = sae.computeGradients(x)
       let code = sae.encode(x)
       return (0..<tokens).map { code.row($0).map(\.latent) } + [sae.activity.uses]
     }
-    for parameter in sae.parameters {
+    // A threshold's gradient is no derivative of this loss: see ThresholdGradientTests.
+    // bDec of gated: constant in one of its places only; PyTorch checks it.
+    for parameter in sae.parameters
+    where parameter.name != "threshold" && (configuration.architecture != .gated || parameter.name != "b_dec") {
       let start = parameter.value.copy()
       let before = pattern()
-      _ = loss()
+      _ = loss(of: parameter)
       let gradient = parameter.gradient.values
       var checked = 0
       // The selection jumps where latents cross: directions along which it stays the same are what a gradient is of.
@@ -98,7 +136,7 @@ import Testing
           parameter.value = Matrix(
             start.rows, start.columns, zip(start.values, direction).map { $0 + factor * epsilon * $1 })
           isSmooth = isSmooth && pattern() == before
-          return loss()
+          return loss(of: parameter)
         }
         let numeric = (shifted(1) - shifted(-1)) / Double(2 * epsilon)
         parameter.value = start.copy()
@@ -138,6 +176,54 @@ import Testing
     #expect(sae.activity == activity)
     for (parameter, expected) in zip(sae.parameters, gradients) {
       for (a, b) in zip(parameter.gradient.values, expected) { #expect(abs(a - b) < 1e-6, "\(parameter.name)") }
+    }
+  }
+
+  /// A batch cut into parts, as while many latents are active, in one call and in two.
+  @Test(arguments: configurations)
+  func partsOfABatchAddUpToTheWhole(configuration: SAEConfiguration) throws {
+    var random = SeededGenerator(seed: 14)
+    let (sae, tokens, batch) = try example(configuration, &random)
+    let engine = try #require(sae as? SparseAutoencoder)
+    let x = Matrix(tokens, configuration.dIn, batch)
+    engine.activity.activeFraction = 0
+    // Some steps into the run, where a rule has a state.
+    engine.begin(step: 9, of: 10)
+    _ = engine.computeGradients(x)
+    engine.activity.activeFraction = 0
+    let (start, state) = (engine.activity, engine.state)
+    let whole = engine.computeGradients(x)
+    let gradients = engine.parameters.map { $0.gradient.values }
+    let (activity, after) = (engine.activity, engine.state)
+    // 37 tokens of 18 latents, all expected in codes: parts of 5, and of 1.
+    for maxEntries in [90, 1] {
+      engine.maxEntries = maxEntries
+      // Prefixes and Multi-TopK belong to the local objective alone.
+      for isSplit in configuration.architecture == .matryoshka || configuration.multiTopK ? [false] : [false, true] {
+        engine.activity = start
+        engine.activity.entryFraction = 1
+        engine.state = state
+        var losses: StepLosses
+        if isSplit {
+          var recon = Matrix(tokens, configuration.dIn)
+          engine.forward(x, into: &recon)
+          recon.add(x, times: -1)
+          let mse = sumOfSquares(recon) / Double(recon.count)
+          recon.scale(by: 2 / Float(recon.count))
+          losses = engine.backward(recon)
+          losses.total += mse
+        } else {
+          losses = engine.computeGradients(x)
+        }
+        #expect(abs(losses.total - whole.total) < 1e-6 * whole.total)
+        #expect(abs(losses.sparsity - whole.sparsity) < 1e-6 * max(1, whole.sparsity))
+        #expect(abs(losses.l1 - whole.l1) < 1e-6 * max(1, whole.l1) && losses.l0 == whole.l0)
+        #expect(engine.activity == activity)
+        for (a, b) in zip(engine.state, after) { #expect(abs(a - b) <= 1e-6 * abs(b), "state \(after)") }
+        for (parameter, expected) in zip(engine.parameters, gradients) {
+          for (a, b) in zip(parameter.gradient.values, expected) { #expect(abs(a - b) < 1e-6, "\(parameter.name)") }
+        }
+      }
     }
   }
 

@@ -12,6 +12,9 @@ import Train
     configuration.kAnnealFraction = 0.25
     configuration.multiTopK = true
     configuration.groups = "1/2"
+    configuration.sparsity = .tanh
+    configuration.targetL0 = 5
+    configuration.pPower = true
     configuration.normalization = "factor:2.5"
     configuration.io = .pread
     configuration.memory = "1048576"
@@ -99,6 +102,39 @@ import Train
     configuration.arch = .matryoshka
     configuration.groups = "1/4"
     #expect(try configuration.saeConfiguration(width: 10).prefixes == [20, 80])
+  }
+
+  @Test func optionsThatMeanNothingToTheArchitectureAreRefused() throws {
+    func message(_ arch: SAEConfiguration.Architecture, _ change: (inout TrainConfiguration) -> Void) -> String {
+      var configuration = TrainConfiguration(cache: "c", hook: "h", out: "o")
+      configuration.arch = arch
+      change(&configuration)
+      do {
+        try configuration.validate()
+        _ = try configuration.saeConfiguration(width: 8)
+      } catch { return "\(error)" }
+      return "valid"
+    }
+    #expect(message(.topk) { $0.l0 = 1 } == "l0 means nothing to arch topk; it belongs to jumprelu")
+    #expect(message(.relu) { $0.bandwidth = 1 } == "bandwidth means nothing to arch relu; it belongs to jumprelu")
+    #expect(message(.jumprelu) { $0.pStart = 1 } == "p-start means nothing to arch jumprelu; it belongs to panneal")
+    #expect(
+      message(.jumprelu) { ($0.targetL0, $0.sparsity) = (20, .step) }
+        == "target-l0 and sparsity are two kinds of penalty; leave one of them out")
+    #expect(message(.jumprelu) { $0.tanhScale = 2 } == "tanh-scale is 2.0; it belongs to sparsity tanh")
+    #expect(
+      message(.jumprelu) { $0.targetL0 = 65 }
+        == "target-l0 is 65.0; it must be above 0 and at most the number of latents, 64")
+    #expect(message(.jumprelu) { $0.bandwidth = 0 } == "bandwidth is 0.0; it must be positive")
+    #expect(message(.jumprelu) { $0.threshold = -1 } == "threshold is -1.0; it must not be negative")
+    #expect(message(.jumprelu) { $0.l0 = -1 } == "l0 is -1.0; it must not be negative")
+    #expect(
+      message(.panneal) { $0.pEnd = 0 }
+        == "p-start is 1.0 and p-end 0.0; p-end must be above 0 and p-start not below it")
+    #expect(message(.panneal) { $0.annealStart = 1 } == "anneal-start is 1.0; from 0 to below 1 are allowed")
+    #expect(message(.panneal) { $0.annealUpdates = 0 } == "anneal-updates is 0; 1 to 10,000 are allowed")
+    #expect(message(.jumprelu) { ($0.l0, $0.sparsity, $0.tanhScale, $0.bandwidth) = (2, .tanh, 4, 2) } == "valid")
+    #expect(message(.panneal) { ($0.pEnd, $0.pPower) = (0.5, true) } == "valid")
   }
 
   @Test func scheduleRisesHoldsAndFalls() {

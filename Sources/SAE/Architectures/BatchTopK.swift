@@ -11,6 +11,7 @@ final class BatchTopK: LatentRule {
   /// Widths of nested prefixes whose reconstructions the loss averages (`matryoshka`); empty: none.
   let prefixes: [Int]
   private var k: AnnealedK
+  private let nLatents: Int
   private static let firstStep = 1000
   /// Steps that the running mean reaches back: 1/(1 − β).
   private var memory = 1000
@@ -23,7 +24,9 @@ final class BatchTopK: LatentRule {
   private var previous = 0.0
   private var isAveraging = true
 
-  init(k: AnnealedK, prefixes: [Int] = []) { (self.k, self.prefixes) = (k, prefixes) }
+  init(k: AnnealedK, nLatents: Int, prefixes: [Int] = []) {
+    (self.k, self.nLatents, self.prefixes) = (k, nLatents, prefixes)
+  }
 
   var state: [Double] {
     get { [threshold, nAveraged, last, previous] }
@@ -33,10 +36,7 @@ final class BatchTopK: LatentRule {
     }
   }
 
-  var inferenceThreshold: Float? {
-    get { threshold > 0 ? Float(threshold) : 0 }
-    set { threshold = newValue.map(Double.init) ?? 0 }
-  }
+  var thresholds: [Float]? { [Float](repeating: Float(max(0, threshold)), count: nLatents) }
 
   func begin(step: Int, of nSteps: Int) {
     k.begin(step: step, of: nSteps)
@@ -45,7 +45,7 @@ final class BatchTopK: LatentRule {
   }
 
   func selection(rows: Int, isTraining: Bool) -> CodeSelection {
-    guard isTraining else { return .above(inferenceThreshold ?? 0) }
+    guard isTraining else { return .above(thresholds ?? []) }
     // Below what it was, by more than it moved: a guess that was too high costs a second pass.
     let guess = last - max(0.03 * last, 2 * abs(last - previous))
     return .largest(count: k.current * rows, guess: guess > 0 ? Float(guess) : 0)
