@@ -119,16 +119,22 @@ struct BenchTrainCommand: ParsableCommand {
   @OptionGroup var options: BenchOptions
   @OptionGroup var sae: BenchSAEOptions
   @Option(help: "Width of synthetic activations.") var d = 768
+  @Option(help: "adam, adamw, sgd, signum or sparse-adam.") var optimizer = OptimizerConfiguration.Kind.adam
+  @Option(help: "Decay of the average of weights; 0: none.") var ema: Float = 0
   @Option(help: "Steps to time, after two that are not counted; by default 8, or 60 on a cache.") var steps: Int?
 
   func run() throws {
     options.threads.apply()
+    var optimizer = OptimizerConfiguration()
+    optimizer.kind = self.optimizer
+    guard ema >= 0 && ema < 1 else { throw ValidationError("--ema \(ema): allowed is from 0 to below 1") }
+    optimizer.ema = ema
     let steps = steps ?? (options.cache == nil ? 8 : 60)
     guard (1...10_000).contains(steps) else { throw ValidationError("--steps \(steps): allowed are 1 to 10,000") }
     var report = BenchReport()
     if options.cache == nil && options.model == nil {
       let result = try TrainBenchmark(
-        sae.configuration(width: d, latents: "24576"), batch: sae.batch, steps: steps
+        sae.configuration(width: d, latents: "24576"), batch: sae.batch, steps: steps, optimizer: optimizer
       ).run()
       if options.json && options.out == nil { return try printJSON(result) }
       report.train = result
@@ -139,7 +145,8 @@ struct BenchTrainCommand: ParsableCommand {
         threads, OpenBLAS \(BLASLibrary.coreName)
         \(Int(result.tokensPerSecond)) tokens/s; \(fixed(result.medianSecondsPerStep * 1e3, 1)) ms/step \
         (\(fixed(result.minSecondsPerStep * 1e3, 1)) to \(fixed(result.maxSecondsPerStep * 1e3, 1)) of \(steps)); \
-        L0 \(fixed(result.l0, 1)); encoder's share of arithmetic \(Int(result.encoderGFLOPs)) GFLOP/s
+        L0 \(fixed(result.l0, 1)); encoder's share of arithmetic \(Int(result.encoderGFLOPs)) GFLOP/s; \
+        optimizer \(fixed(result.medianSecondsPerOptimization * 1e3, 1)) ms, \(fixed(result.optimizerGBs, 1)) GB/s
         """)
       return
     }
@@ -150,6 +157,7 @@ struct BenchTrainCommand: ParsableCommand {
     report.residentBefore = try ReadBenchmark.residentShare(cache: path, hook: hook)
     report.train = try TrainBenchmark(
       sae.configuration(width: cache.hook(hook).width, latents: "8x"), batch: sae.batch, steps: steps,
+      optimizer: optimizer,
       source: CacheBatches(cache, hook: hook, batchSize: sae.batch, seed: 0)
     ).run()
     try options.print(report)

@@ -48,11 +48,23 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "What is minimised: local.") var objective: String?
   @Option(help: "Tokens to train on, over as many epochs as that takes.") var tokens: Int?
   @Option(help: "Tokens per step.") var batch: Int?
-  @Option(help: "Peak learning rate; by default 2e-4 / √(latents / 16384).") var lr: Double?
+  @Option(help: "adam, adamw, sgd, signum or sparse-adam.") var optimizer: OptimizerConfiguration.Kind?
+  @Option(help: "sparse-adam: bias corrected by the steps of the run (global) or of each row (row).")
+  var sparseAdamSteps: OptimizerConfiguration.SparseSteps?
+  @Option(help: "Peak learning rate; auto: 2e-4 / √(latents / 16384), for signum 5e-3 / √(…), for sgd none.")
+  var lr: LearningRate?
+  @Option(help: "The learning rate after the warm-up: linear, cosine or constant.") var schedule: Schedule.Kind?
   @Option(help: "Share of the steps in which the learning rate rises.") var warmupFraction: Double?
-  @Option(help: "Share of the steps, at the end, in which it falls to 0.") var decayFraction: Double?
-  @Option(help: "Adam's decay of the first moment.") var beta1: Double?
-  @Option(help: "Adam's decay of the second moment.") var beta2: Double?
+  @Option(help: "Share of the steps, at the end, in which it falls; linear: 0.2, cosine: all after the warm-up.")
+  var decayFraction: Double?
+  @Option(name: .customLong("min-lr-factor"), help: "Share of the peak that it falls to.") var minLRFactor: Double?
+  @Option(help: "adam kinds: decay of the first moment.") var beta1: Double?
+  @Option(help: "adam kinds: decay of the second moment.") var beta2: Double?
+  @Option(help: "sgd (0.9), signum (0.95): decay of the momentum.") var momentum: Double?
+  @Option(help: "adamw (0.01), sgd, signum: weight decay of the encoder and of a decoder not held at unit norm.")
+  var weightDecay: Double?
+  @Option(help: "Decay per step of the average of weights that becomes the result; 0: the last weights do.")
+  var ema: Double?
   @Option(help: "Gradient norm above which gradients are scaled down; 0: never.") var clip: Double?
   @Option(help: "Factor on activations: scale (the cache's), none, or factor:<c>.") var normalization: String?
   @Option(help: "Decides the initial weights, and the order of the tokens unless --order-seed does.") var seed: UInt64?
@@ -93,8 +105,12 @@ struct TrainCommand: ParsableCommand {
     set(\.objective, objective)
     set(\.tokens, tokens)
     set(\.batch, batch)
+    set(\.optimizer, optimizer)
+    set(\.lr, lr)
+    set(\.schedule, schedule)
     set(\.warmupFraction, warmupFraction)
-    set(\.decayFraction, decayFraction)
+    set(\.minLRFactor, minLRFactor)
+    set(\.ema, ema)
     set(\.beta1, beta1)
     set(\.beta2, beta2)
     set(\.clip, clip)
@@ -115,7 +131,6 @@ struct TrainCommand: ParsableCommand {
     if let multiTopk { settings.multiTopK = multiTopk }
     if let groups { settings.groups = groups }
     if let kAux { settings.kAux = kAux }
-    if let lr { settings.lr = lr }
     if let l0 { settings.l0 = l0 }
     if let sparsity { settings.sparsity = sparsity }
     if let tanhScale { settings.tanhScale = tanhScale }
@@ -127,6 +142,10 @@ struct TrainCommand: ParsableCommand {
     if let pPower { settings.pPower = pPower }
     if let annealStart { settings.annealStart = annealStart }
     if let annealUpdates { settings.annealUpdates = annealUpdates }
+    if let sparseAdamSteps { settings.sparseAdamSteps = sparseAdamSteps }
+    if let decayFraction { settings.decayFraction = decayFraction }
+    if let momentum { settings.momentum = momentum }
+    if let weightDecay { settings.weightDecay = weightDecay }
     return settings
   }
 
@@ -209,3 +228,9 @@ struct TrainCommand: ParsableCommand {
 }
 
 extension CorruptionPolicy: ExpressibleByArgument {}
+extension OptimizerConfiguration.Kind: ExpressibleByArgument {}
+extension OptimizerConfiguration.SparseSteps: ExpressibleByArgument {}
+extension Schedule.Kind: ExpressibleByArgument {}
+extension LearningRate: ExpressibleByArgument {
+  package init?(argument: String) { self.init(argument) }
+}

@@ -15,10 +15,14 @@
 ///   - nested: residuals of each group of latents, instead of `residual`.
 ///   - dDec, dEnc: [n, d]; dBias: [1, n]. Overwritten (rows without uses become 0), or added to if `accumulating`
 ///     (rows without uses are left alone).
+///   - leavingUnused: rows of dDec and dEnc without uses are left alone in any case.
+///   - sums: filled for the rows of dDec and dEnc that are written, while they are in cache; those of dDec without the
+///     part along the rows of `unitDecoder`, if it is given.
 package func weightGradients(
   _ code: SparseCode, _ index: LatentIndex, rows: [Int32]? = nil, residual: Strip,
   nested: NestedResiduals? = nil, scale: Float, x: Strip,
-  dDec: inout Matrix, dEnc: inout Matrix, dBias: inout Matrix, accumulating: Bool = false
+  dDec: inout Matrix, dEnc: inout Matrix, dBias: inout Matrix, accumulating: Bool = false, leavingUnused: Bool = false,
+  sums: (dec: GradientSums, enc: GradientSums)? = nil, unitDecoder: Strip? = nil
 ) {
   let d = x.columns
   precondition(
@@ -28,6 +32,12 @@ package func weightGradients(
     rows?.count ?? dDec.rows == code.nLatents && dEnc.rows == dDec.rows && dBias.count == dDec.rows,
     "\(code.nLatents) latents")
   precondition(nested.map { $0.nLatents == code.nLatents && $0.strips[0].columns == d } ?? true, "nested residuals")
+  precondition(
+    sums.map { $0.dec.rows == dDec.rows && $0.enc.rows == dDec.rows } ?? true, "sums are not of \(dDec.rows) rows")
+  precondition(
+    unitDecoder.map { $0.rows == dDec.rows && $0.columns == d && $0.stride == d } ?? true,
+    "decoder is not [\(dDec.rows), \(d)]")
+  let unit = unitDecoder?.base
   let (xs, dec, enc, bias) = (x.base, dDec.base, dEnc.base, dBias.base)
   Threads.forEachRange(code.nLatents, grain: 32) { range in
     index.tokens.withUnsafeBufferPointer { tokens in
@@ -42,6 +52,7 @@ package func weightGradients(
               var biasSum: Float = 0
               for use in uses { biasSum += gradients[Int(entries[use])] }
               bias[row] = accumulating ? bias[row] + biasSum : biasSum
+              if uses.isEmpty && leavingUnused { continue }
               let (decRow, encRow) = (dec + row * d, enc + row * d)
               var i = 0
               // Four vectors of each gradient stay in registers over all uses.
@@ -94,6 +105,13 @@ package func weightGradients(
                 decRow[i] = a
                 encRow[i] = g
                 i += 1
+              }
+              if let sums, uses.isEmpty && !accumulating {
+                sums.dec.clear(row: row)
+                sums.enc.clear(row: row)
+              } else if let sums {
+                sums.dec.record(row: row, decRow, along: unit.map { UnsafePointer($0 + row * d) }, count: d)
+                sums.enc.record(row: row, encRow, along: nil, count: d)
               }
             }
           }

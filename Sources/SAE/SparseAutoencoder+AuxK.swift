@@ -19,9 +19,14 @@ extension SparseAutoencoder {
     let scale = Float(2 * Double(configuration.auxCoefficient) / variance)
     let auxResidual = Matrix(uninitialized: tokens, configuration.dIn)
     let squares = decodeResidual(&code, decoder, target: target.strip, scale: scale, into: auxResidual.strip)
+    let index = code.byLatent()
+    let used = dead.indices.filter { index.uses(of: $0) > 0 }.map { dead[$0] }
+    wDec.addUsedRows(used)
+    wEnc.addUsedRows(used)
     weightGradients(
-      code, code.byLatent(), rows: dead, residual: auxResidual.strip, scale: scale, x: workspace.centred.strip,
-      dDec: &wDec.gradient, dEnc: &wEnc.gradient, dBias: &bEnc.gradient, accumulating: true)
+      code, index, rows: dead, residual: auxResidual.strip, scale: scale, x: workspace.centred.strip,
+      dDec: &wDec.rowGradient, dEnc: &wEnc.rowGradient, dBias: &bEnc.gradient, accumulating: true,
+      sums: (wDec.sums, wEnc.sums), unitDecoder: wDec.hasUnitRows ? wDec.value.strip : nil)
     return squares / variance
   }
 }

@@ -133,10 +133,20 @@ extension SparseAutoencoder {
     rule.backward(&workspace.code, batchRows: tokens, losses: &losses)
     let index = workspace.code.byLatent()
     let isFirst = part.lowerBound == 0
+    let used = (0..<Int32(configuration.dSAE)).filter { index.uses(of: Int($0)) > 0 }
+    if !isFirst {
+      wDec.addUsedRows(used)
+      wEnc.addUsedRows(used)
+    }
     weightGradients(
       workspace.code, index, residual: workspace.residual.strip.rows(part), nested: nested, scale: scale,
-      x: workspace.centred.strip.rows(part), dDec: &wDec.gradient, dEnc: &wEnc.gradient, dBias: &bEnc.gradient,
-      accumulating: !isFirst)
+      x: workspace.centred.strip.rows(part), dDec: &wDec.rowGradient, dEnc: &wEnc.rowGradient, dBias: &bEnc.gradient,
+      accumulating: !isFirst, leavingUnused: wEnc.leavesUnusedRows && wDec.leavesUnusedRows,
+      sums: (wDec.sums, wEnc.sums), unitDecoder: wDec.hasUnitRows ? wDec.value.strip : nil)
+    if isFirst {
+      wDec.setUsedRows(used)
+      wEnc.setUsedRows(used)
+    }
     rule.finish(workspace.code, index, bEnc: bEnc, isFirst: isFirst)
     if rule.keepsInactive {
       for (j, count) in workspace.code.positiveUses(index).enumerated() { uses[j] += count }

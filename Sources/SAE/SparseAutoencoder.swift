@@ -37,6 +37,8 @@ package final class SparseAutoencoder: Autoencoder {
     wEnc = Parameter("W_enc", Matrix(configuration.dSAE, configuration.dIn))
     wDec = Parameter("W_dec", Matrix(configuration.dSAE, configuration.dIn))
     wDec.hasUnitRows = configuration.decoderNorm == .unit
+    wEnc.decays = true
+    wDec.decays = !wDec.hasUnitRows
     bEnc = Parameter("b_enc", Matrix(1, configuration.dSAE))
     bDec = Parameter("b_dec", Matrix(1, configuration.dIn))
     activity = LatentActivity(nLatents: configuration.dSAE)

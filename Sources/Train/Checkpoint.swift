@@ -5,8 +5,8 @@ import SAE
 
 /// All that a run needs to go on as if it had not stopped: weights, moments, counters.
 ///
-/// A checkpoint is a folder `checkpoints/step-<n>` with `state.safetensors` (weights by their names, moments as
-/// `m.<name>` and `v.<name>`) and `state.json`, written last: a folder without it is not a checkpoint. The order of
+/// A checkpoint is a folder `checkpoints/step-<n>` with `state.safetensors` (weights by their names, what
+/// the optimizer remembers as `m.<name>`, `v.<name>` and so on, a moving average as `ema.<name>`) and `state.json`, written last: a folder without it is not a checkpoint. The order of
 /// the tokens is a function of (seed, step), so no position of a reader is kept.
 struct Checkpoint: Codable {
   var step: Int
@@ -30,11 +30,12 @@ struct Checkpoint: Codable {
     let path = "\(folder)/\(name)"
     try createFolder(path)
     var tensors: [SafetensorsWriter.Tensor] = []
-    for (parameter, moments) in zip(sae.parameters, optimizer.moments) {
-      let shape = [parameter.value.rows, parameter.value.columns]
-      tensors.append(.init(parameter.name, shape: shape, parameter.value.copy()))
-      tensors.append(.init("m.\(parameter.name)", shape: shape, moments.m.copy()))
-      tensors.append(.init("v.\(parameter.name)", shape: shape, moments.v.copy()))
+    func add(_ name: String, _ value: borrowing Matrix) {
+      tensors.append(.init(name, shape: [value.rows, value.columns], value.copy()))
+    }
+    for (parameter, memory) in zip(optimizer.parameters, optimizer.memory) {
+      add(parameter.name, parameter.value)
+      for tensor in memory { add("\(tensor.name).\(parameter.name)", tensor.value) }
     }
     try SafetensorsWriter.write(tensors, to: "\(path)/\(tensorFile)")
     let state = Checkpoint(
@@ -77,11 +78,14 @@ struct Checkpoint: Codable {
         "\(path)/\(stateFile): \(state.tokensSinceActive.count) latents, the run has \(sae.configuration.dSAE)")
     }
     let file = try SafetensorsFile(path: "\(path)/\(tensorFile)")
-    for (parameter, moments) in zip(sae.parameters, optimizer.moments) {
-      let (rows, shape) = (parameter.value.rows, [parameter.value.rows, parameter.value.columns])
-      parameter.value = try file.matrix(parameter.name, shape: shape, rows: rows)
-      moments.m = try file.matrix("m.\(parameter.name)", shape: shape, rows: rows)
-      moments.v = try file.matrix("v.\(parameter.name)", shape: shape, rows: rows)
+    func read(_ name: String, _ rows: Int, _ columns: Int) throws -> Matrix {
+      try file.matrix(name, shape: [rows, columns], rows: rows)
+    }
+    for (parameter, memory) in zip(optimizer.parameters, optimizer.memory) {
+      parameter.value = try read(parameter.name, parameter.value.rows, parameter.value.columns)
+      for tensor in memory {
+        tensor.value = try read("\(tensor.name).\(parameter.name)", tensor.value.rows, tensor.value.columns)
+      }
     }
     sae.activity.activeFraction = Double(bitPattern: state.activeFraction)
     sae.activity.entryFraction = Double(bitPattern: state.entryFraction)

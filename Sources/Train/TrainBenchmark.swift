@@ -6,7 +6,7 @@ import SAE
 extension Activity {
   /// Losses and gradients.
   package static let compute = Activity(rawValue: "compute")
-  /// Adam and what belongs to it.
+  /// The optimizer's sweep and what belongs to it.
   package static let optimize = Activity(rawValue: "optimize")
 }
 
@@ -28,6 +28,9 @@ package struct TrainBenchmark {
     package var l0: Double
     /// Of the encoder's products alone (2·d·latents per token) at the measured tokens per second, in GFLOP/s.
     package var encoderGFLOPs: Double
+    package var medianSecondsPerOptimization = 0.0
+    /// Bytes that the optimizer had to read and write in the last step, in GB per second of its median time.
+    package var optimizerGBs = 0.0
     /// Where the time went: "train", and the source's own threads.
     package var lanes: [Lane]
 
@@ -54,21 +57,27 @@ package struct TrainBenchmark {
   package let configuration: SAEConfiguration
   package let batch: Int
   package let steps: Int
+  private let optimizer: OptimizerConfiguration
   private let source: (any BatchSource)?
   private static let uncounted = 2
 
   /// - Parameter source: of batches of `batch` tokens; nil for synthetic ones.
-  package init(_ configuration: SAEConfiguration, batch: Int, steps: Int, source: (any BatchSource)? = nil) {
+  package init(
+    _ configuration: SAEConfiguration, batch: Int, steps: Int, optimizer: OptimizerConfiguration = .init(),
+    source: (any BatchSource)? = nil
+  ) {
     self.configuration = configuration
     self.batch = batch
     self.steps = steps
+    self.optimizer = optimizer
     self.source = source
   }
 
   /// Two steps are not counted.
   package func run() throws -> Result {
     let sae = try SparseAutoencoder(configuration, seed: 0)
-    let optimizer = Optimizer(sae)
+    let rate = LearningRate.auto.peak(optimizer.kind, dSAE: configuration.dSAE) ?? 1e-3
+    let optimizer = Optimizer(sae.parameters, self.optimizer)
     let pool = source == nil ? (0..<4).map { SharedMatrix(syntheticBatch(seed: UInt64($0))) } : []
     var read = Matrix(source == nil ? 0 : batch, configuration.dIn)
     let scale = Float(source?.normalizationScale ?? 1)
@@ -80,6 +89,7 @@ package struct TrainBenchmark {
       sae.setDecoderBias(fromMedianOf: pool[0].matrix)
     }
     var seconds: [Double] = []
+    var optimizerSeconds: [Double] = []
     var l0 = 0.0
     var origin = LapTimer.now
     var timer = LapTimer("train", origin: origin, keepsSpans: true)
@@ -99,14 +109,21 @@ package struct TrainBenchmark {
         l0 = sae.computeGradients(pool[step % 4].matrix).l0
       }
       timer.lap(.compute)
-      optimizer.apply(to: sae, learningRate: Schedule.defaultPeak(dSAE: configuration.dSAE))
+      let computed = ContinuousClock.now
+      optimizer.apply(learningRate: rate)
       timer.lap(.optimize)
-      if step >= TrainBenchmark.uncounted { seconds.append((ContinuousClock.now - start) / .seconds(1)) }
+      if step >= TrainBenchmark.uncounted {
+        let now = ContinuousClock.now
+        seconds.append((now - start) / .seconds(1))
+        optimizerSeconds.append((now - computed) / .seconds(1))
+      }
     }
+    let optimization = optimizerSeconds.sorted()[steps / 2]
     var result = Result(
       arch: configuration.architecture, d: configuration.dIn, latents: configuration.dSAE, k: configuration.k,
       batch: batch, threads: Threads.count, steps: 0, secondsPerStep: [], medianSecondsPerStep: 0,
       minSecondsPerStep: 0, maxSecondsPerStep: 0, tokensPerSecond: 0, l0: l0, encoderGFLOPs: 0,
+      medianSecondsPerOptimization: optimization, optimizerGBs: Double(optimizer.bytesMoved) / optimization / 1e9,
       lanes: [timer.lane] + (source?.lanes(since: origin) ?? []))
     result.setSeconds(seconds)
     return result

@@ -63,14 +63,30 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var tokens: Int
   /// Tokens per step.
   package var batch: Int
-  /// Peak learning rate; 2e-4 / √(latents / 2¹⁴) where not set (Gao et al. 2024 scale it with 1/√n).
-  package var lr: Double?
+  /// `adam`, `adamw`, `sgd`, `signum` or `sparse-adam`.
+  package var optimizer: OptimizerConfiguration.Kind
+  /// sparse-adam: whether the bias of its moments is corrected by the steps of the run or of each row; `global` where not set.
+  package var sparseAdamSteps: OptimizerConfiguration.SparseSteps?
+  /// Peak learning rate; `auto`: the optimizer's rule, ∝ 1/√n (`LearningRate`).
+  package var lr: LearningRate
+  /// `linear`, `cosine` or `constant`, after the warm-up.
+  package var schedule: Schedule.Kind
   /// Share of the steps in which the learning rate rises linearly from 0, at most 1,000 steps.
   package var warmupFraction: Double
-  /// Share of the steps, at the end, in which it falls linearly to 0.
-  package var decayFraction: Double
+  /// Share of the steps, at the end, in which it falls; where not set 0.2 for `linear`, all after the warm-up for `cosine`.
+  package var decayFraction: Double?
+  /// Share of the peak that it falls to.
+  package var minLRFactor: Double
+  /// Of the adam kinds.
   package var beta1: Double
   package var beta2: Double
+  /// sgd (0.9 where not set) and signum (0.95).
+  package var momentum: Double?
+  /// adamw (0.01 where not set), sgd and signum (0). Acts on the encoder, on a decoder that is not held at unit norm, and on
+  /// no biases.
+  package var weightDecay: Double?
+  /// Decay per step of the moving average of weights that becomes the result; 0: none, the last weights do.
+  package var ema: Double
   /// Joint gradient norm above which gradients are scaled down; 0: never.
   package var clip: Double
   /// `scale` (the cache's factor for the hook), `none`, or `factor:<c>`.
@@ -114,10 +130,15 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     case annealStart = "anneal-start"
     case annealUpdates = "anneal-updates"
     case deadTokens = "dead-tokens"
-    case objective, tokens, batch, lr
+    case objective, tokens, batch, optimizer
+    case sparseAdamSteps = "sparse-adam-steps"
+    case lr, schedule
     case warmupFraction = "warmup-fraction"
     case decayFraction = "decay-fraction"
-    case beta1, beta2, clip, normalization, seed
+    case minLRFactor = "min-lr-factor"
+    case beta1, beta2, momentum
+    case weightDecay = "weight-decay"
+    case ema, clip, normalization, seed
     case orderSeed = "order-seed"
     case io, memory, window
     case onCorrupt = "on-corrupt"
@@ -142,10 +163,14 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     objective = "local"
     tokens = 10_000_000
     batch = 4096
+    optimizer = .adam
+    lr = .auto
+    schedule = .linear
     warmupFraction = 0.05
-    decayFraction = 0.2
+    minLRFactor = 0
     beta1 = 0.9
     beta2 = 0.999
+    ema = 0
     clip = 1
     normalization = "scale"
     seed = 0
@@ -205,15 +230,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     try check(objective == "local", "objective \(objective) is not known; this version trains local")
     try check(tokens >= 1 && tokens <= 1 << 50, "tokens is \(tokens); 1 to 2^50 are allowed")
     try check(batch >= 1 && batch <= 1 << 20, "batch is \(batch); 1 to 1,048,576 are allowed")
-    try check(lr.map { $0 > 0 && Float($0).isFinite } ?? true, "lr is \(lr ?? 0); it must be positive")
-    try check(
-      warmupFraction >= 0 && decayFraction >= 0 && warmupFraction + decayFraction <= 1,
-      "warmup-fraction \(warmupFraction) and decay-fraction \(decayFraction) must not be negative, nor more than 1 together"
-    )
-    try check(
-      beta1 >= 0 && Float(beta1) < 1 && beta2 >= 0 && Float(beta2) < 1,
-      "beta1 \(beta1) and beta2 \(beta2) must be in [0, 1)")
-    try check(clip >= 0 && Float(clip).isFinite, "clip is \(clip); it must not be negative (0 switches it off)")
+    try validateOptimizer()
     func belongs(_ key: String, _ isGiven: Bool, to archs: String, _ fits: Bool) throws(TrainError) {
       try check(!isGiven || fits, "\(key) is given, but arch is \(arch.rawValue); it is for \(archs)")
     }
@@ -297,10 +314,11 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     return configuration
   }
 
-  /// Memory that training takes for activations of `width`, at least: encoder and decoder, each with gradient and two
-  /// moments, in f32; then the batch, centred, and its residual.
+  /// Memory that training takes for activations of `width`, at least: encoder and decoder, each with gradient and what
+  /// the optimizer keeps, in f32; then the batch, centred, and its residual.
   package func memoryBytes(width: Int) throws -> Double {
-    4 * Double(width) * (8 * Double(try latentCount(width: width)) + 3 * Double(batch))
+    let copies = 2 * (2 + optimizerConfiguration.nCopies)
+    return 4 * Double(width) * (Double(copies) * Double(try latentCount(width: width)) + 3 * Double(batch))
   }
 
   package var nSteps: Int { (tokens + batch - 1) / batch }

@@ -51,11 +51,8 @@ final class TrainSession {
     let shape = try configuration.saeConfiguration(width: source.width)
     let sae = try shape.makeAutoencoder(seed: configuration.seed)
     self.sae = sae
-    optimizer = Optimizer(
-      sae, beta1: Float(configuration.beta1), beta2: Float(configuration.beta2), clip: Float(configuration.clip))
-    schedule = Schedule(
-      peak: configuration.lr.map { Float($0) } ?? Schedule.defaultPeak(dSAE: shape.dSAE), nSteps: nSteps,
-      warmupFraction: configuration.warmupFraction, decayFraction: configuration.decayFraction)
+    optimizer = Optimizer(sae.parameters, configuration.optimizerConfiguration)
+    schedule = try configuration.makeSchedule(dSAE: shape.dSAE)
     if let resumeStep {
       activity = try Checkpoint.load(step: resumeStep, from: folder.checkpoints, into: sae, optimizer)
     } else {
@@ -82,7 +79,7 @@ final class TrainSession {
     let losses = sae.computeGradients(batch)
     if let problem = watch.problem(losses, nLatents: sae.configuration.dSAE) { throw diverged(problem) }
     let rate = schedule.learningRate(step: step)
-    guard let norm = optimizer.apply(to: sae, learningRate: rate) else {
+    guard let norm = optimizer.apply(learningRate: rate) else {
       throw diverged("the gradients are not finite")
     }
     // Activity over the last tenth of the run becomes the SAE's sparsity file.
@@ -105,6 +102,7 @@ final class TrainSession {
   func finish() throws {
     // A full disk here must not cost the run.
     try save()
+    optimizer.useAverage()
     try SAELensFormat.save(
       sae, inputScale: inputScale, firingFrequency: activity.frequencies, provenance: provenance, to: folder.sae)
     try FileManager.default.removeItem(atPath: folder.checkpoints)

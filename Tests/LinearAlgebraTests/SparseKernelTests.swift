@@ -255,37 +255,6 @@ import Testing
     }
   }
 
-  @Test func adamEqualsItsDefinition() {
-    var random = SeededGenerator(seed: 23)
-    let (rows, d) = (3, 21)
-    var p = Matrix(rows, d, random.floats(rows * d))
-    var m = Matrix(rows, d)
-    var v = Matrix(rows, d)
-    var expected = p.values.map(Double.init)
-    var (em, ev) = ([Double](repeating: 0, count: rows * d), [Double](repeating: 0, count: rows * d))
-    for step in 1...4 {
-      let gradient = random.floats(rows * d)
-      adam(
-        &p, gradient: Matrix(rows, d, gradient), m: &m, v: &v,
-        AdamStep(learningRate: 0.01, step: step, gradientScale: 0.5), normalizingRows: step == 4)
-      var (b1, b2) = (1.0, 1.0)
-      for _ in 0..<step { (b1, b2) = (b1 * 0.9, b2 * 0.999) }
-      for i in 0..<rows * d {
-        let g = Double(gradient[i]) * 0.5
-        em[i] = 0.9 * em[i] + 0.1 * g
-        ev[i] = 0.999 * ev[i] + 0.001 * g * g
-        expected[i] -= 0.01 / (1 - b1) * em[i] / ((ev[i] / (1 - b2)).squareRoot() + 1e-8)
-      }
-      if step == 4 {
-        for row in 0..<rows {
-          let norm = (0..<d).reduce(0.0) { $0 + expected[row * d + $1] * expected[row * d + $1] }.squareRoot()
-          for i in 0..<d { expected[row * d + i] /= norm }
-        }
-      }
-      for i in 0..<rows * d { #expect(abs(Double(p.values[i]) - expected[i]) < 1e-5) }
-    }
-  }
-
   @Test func geometricMedianIgnoresAnOutlier() {
     // Four points of a square and one far away: the median stays inside the square, the mean does not.
     let x = Matrix(5, 2, [0, 0, 0, 1, 1, 0, 1, 1, 1000, 1000])

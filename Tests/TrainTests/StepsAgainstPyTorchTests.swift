@@ -62,7 +62,9 @@ import Train
   @Test(arguments: names, [true, false])
   func lossesGradientsAndWeightsAgree(name: String, isDense: Bool) throws {
     let (fixture, sae) = try load(name)
-    let optimizer = Optimizer(sae, clip: fixture.clip)
+    var settings = OptimizerConfiguration()
+    settings.clip = fixture.clip
+    let optimizer = Optimizer(sae.parameters, settings)
     for (step, (batch, expected)) in zip(fixture.batches, fixture.steps).enumerated() {
       sae.begin(step: step, of: fixture.steps.count)
       // Decides between dense and sparse arithmetic, where an architecture has both.
@@ -87,7 +89,7 @@ import Train
           #expect(worst < 2e-4, "step \(step): gradient of \(parameter.name) is off by \(worst)")
         }
       }
-      let norm = try #require(optimizer.apply(to: sae, learningRate: fixture.learningRate))
+      let norm = try #require(optimizer.apply(learningRate: fixture.learningRate))
       check("norm", norm, expected.gradientNorm)
       if let weights = expected.weights {
         for parameter in sae.parameters {

@@ -86,7 +86,7 @@ import Train
 
   @Test func badMembersAreFoundBeforeAnyWork() throws {
     let grid = try grid("/nowhere", "lr: [0.003, -1]")
-    #expect(throws: TrainError.invalid("lr is -1.0; it must be positive")) {
+    #expect(throws: TrainError.invalid("lr is -1.0; it must be positive, or auto")) {
       _ = try SweepRun(grid, open: { _ in ToyBatches() })
     }
   }

@@ -1,4 +1,5 @@
 import ActCache
+import Foundation
 import SAE
 import Testing
 import Train
@@ -72,6 +73,7 @@ import Train
         $0.multiTopK = false
       } == "multi-topk is given, but arch is batchtopk; it is for topk")
     #expect(message { $0.groups = "1/2" } == "groups is given, but arch is topk; it is for matryoshka")
+    for (change, expected) in Self.optimizerMessages { #expect(message(change) == expected) }
     #expect(message { $0.hook = "" } == "no hook given; add --hook NAME (`actcache info CACHE` lists them)")
   }
 
@@ -135,6 +137,84 @@ import Train
     #expect(message(.panneal) { $0.annealUpdates = 0 } == "anneal-updates is 0; 1 to 10,000 are allowed")
     #expect(message(.jumprelu) { ($0.l0, $0.sparsity, $0.tanhScale, $0.bandwidth) = (2, .tanh, 4, 2) } == "valid")
     #expect(message(.panneal) { ($0.pEnd, $0.pPower) = (0.5, true) } == "valid")
+  }
+
+  private static let optimizerMessages: [(@Sendable (inout TrainConfiguration) -> Void, String)] = [
+    ({ $0.lr = .fixed(0) }, "lr is 0.0; it must be positive, or auto"),
+    ({ $0.optimizer = .sgd }, "lr is auto; sgd has no rule for it, give a number with --lr"),
+    (
+      { $0.decayFraction = 0.99 },
+      "warmup-fraction 0.05 and decay-fraction 0.99 must not be negative, nor more than 1 together"
+    ),
+    ({ $0.minLRFactor = 1.5 }, "min-lr-factor is 1.5; it must be from 0 to 1"),
+    ({ $0.beta1 = 1 }, "beta1 1.0 and beta2 0.999 must be in [0, 1)"),
+    ({ $0.momentum = 1 }, "momentum is 1.0; it must be in [0, 1)"),
+    ({ $0.weightDecay = -1 }, "weight-decay is -1.0; it must not be negative"),
+    ({ $0.ema = 1 }, "ema is 1.0; it must be in [0, 1) (0 keeps no average)"),
+    ({ $0.clip = -1 }, "clip is -1.0; it must not be negative (0 switches it off)"),
+    (
+      {
+        $0.optimizer = .signum
+        $0.beta2 = 0.99
+      }, "beta1 or beta2 is given, but signum has none; it belongs to adam, adamw and sparse-adam"
+    ),
+    ({ $0.momentum = 0.9 }, "momentum is given, but adam has none; it belongs to sgd and signum"),
+    ({ $0.weightDecay = 0 }, "weight-decay is given, but adam has none; it belongs to adamw, sgd and signum"),
+    (
+      { $0.sparseAdamSteps = .global }, "sparse-adam-steps is given, but adam has none; it belongs to sparse-adam"
+    ),
+    (
+      {
+        $0.schedule = .constant
+        $0.decayFraction = 0.2
+      },
+      "decay-fraction or min-lr-factor is given, but a constant schedule does not fall; they belong to linear and cosine"
+    ),
+  ]
+
+  @Test func optimizerSettingsAreReadFromYAML() throws {
+    let text = """
+      optimizer: sparse-adam
+      sparse-adam-steps: row
+      schedule: cosine
+      lr: auto
+      min-lr-factor: 0.1
+      ema: 0.99
+      """
+    let configuration = try TrainConfiguration(yaml: text, path: "x.yaml")
+    #expect(configuration.optimizer == .sparseAdam && configuration.sparseAdamSteps == .row)
+    #expect(configuration.schedule == .cosine && configuration.lr == .auto && configuration.ema == 0.99)
+    #expect(try TrainConfiguration(yaml: configuration.yaml, path: "config.yaml") == configuration)
+    #expect(try TrainConfiguration(yaml: "lr: 3e-4", path: "x.yaml").lr == 3e-4)
+    #expect(
+      throws: TrainError.invalid("x.yaml: the value of lr does not fit (fast is neither auto nor a number)")
+    ) { try TrainConfiguration(yaml: "lr: fast", path: "x.yaml") }
+  }
+
+  @Test func automaticLearningRateIsTheRuleOfTheOptimizer() {
+    #expect(LearningRate.auto.peak(.adam, dSAE: 16_384) == 2e-4)
+    #expect(LearningRate.auto.peak(.sparseAdam, dSAE: 65_536) == 1e-4)
+    #expect(LearningRate.auto.peak(.signum, dSAE: 4096) == 1e-2)
+    #expect(LearningRate.auto.peak(.sgd, dSAE: 4096) == nil)
+    #expect(LearningRate.fixed(0.5).peak(.sgd, dSAE: 4096) == 0.5)
+  }
+
+  @Test func cosineFallsToItsFloorAndConstantDoesNot() {
+    let cosine = Schedule(.cosine, peak: 2, nSteps: 110, warmupFraction: 0.1, floor: 0.25)
+    #expect(cosine.warmupSteps == 11 && cosine.decaySteps == 99)
+    #expect(cosine.learningRate(step: 10) == 2 && cosine.learningRate(step: 11) == 2)
+    // transformers' get_cosine_with_min_lr_schedule: floor + (1 − floor) · (1 + cos πt) / 2.
+    for step in [12, 50, 61, 109] {
+      let t = Double(step - 11) / 99
+      let expected = 2 * (0.25 + 0.75 * (1 + cos(Double.pi * t)) / 2)
+      #expect(abs(Double(cosine.learningRate(step: step)) - expected) < 1e-6)
+    }
+    let late = Schedule(.cosine, peak: 1, nSteps: 100, warmupFraction: 0, decayFraction: 0.5)
+    #expect(late.learningRate(step: 50) == 1 && late.learningRate(step: 75) == 0.5)
+    let constant = Schedule(.constant, peak: 1, nSteps: 100, warmupFraction: 0.02)
+    #expect([0, 1, 50, 99].map { constant.learningRate(step: $0) } == [0.5, 1, 1, 1])
+    let linear = Schedule(peak: 1, nSteps: 100, warmupFraction: 0, floor: 0.5)
+    #expect(linear.learningRate(step: 90) == 0.75)
   }
 
   @Test func scheduleRisesHoldsAndFalls() {

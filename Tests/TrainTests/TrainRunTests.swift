@@ -99,6 +99,58 @@ struct ToyBatches: BatchSource {
     }
   }
 
+  /// Settings of every optimizer, with and without an average of weights.
+  static let optimizers: [@Sendable (inout TrainConfiguration) -> Void] = [
+    { $0.optimizer = .adamw },
+    {
+      $0.optimizer = .sgd
+      $0.lr = 0.3
+      $0.weightDecay = 0.01
+    },
+    { $0.optimizer = .signum },
+    { $0.optimizer = .sparseAdam },
+    {
+      $0.optimizer = .sparseAdam
+      $0.sparseAdamSteps = .row
+      $0.schedule = .cosine
+      $0.ema = 0.9
+    },
+    { $0.ema = 0.5 },
+  ]
+
+  @Test(arguments: optimizers.indices)
+  func everyOptimizerResumesByteForByteAndDoesNotDependOnThreads(index: Int) throws {
+    let folder = try TemporaryFolder()
+    let before = Threads.count
+    defer { Threads.count = before }
+    // Few latents per batch, so that rows without gradient are many.
+    func settings(_ name: String) -> TrainConfiguration {
+      var settings = configuration("\(folder.path)/\(name)", .topk)
+      settings.latents = "10x"
+      settings.k = 1
+      settings.batch = 16
+      settings.tokens = 16 * 40
+      Self.optimizers[index](&settings)
+      return settings
+    }
+    let whole = settings("whole")
+    #expect(try TrainRun(whole, source: ToyBatches()).run(resuming: false) == .finished)
+    Threads.count = 3
+    for stop in [1, 13] {
+      let parts = settings("parts-\(stop)")
+      var steps = 0
+      let first = try TrainRun(parts, source: ToyBatches()).run(
+        resuming: false,
+        isInterrupted: {
+          steps += 1; return steps > stop
+        })
+      #expect(first == .interrupted(step: stop))
+      #expect(try TrainRun(parts, source: ToyBatches()).run(resuming: true) == .finished)
+      #expect(try resultFiles(parts.out) == resultFiles(whole.out), "stopped at \(stop)")
+      #expect(try losses(parts.out) == losses(whole.out))
+    }
+  }
+
   @Test(arguments: SAEConfiguration.Architecture.allCases)
   func resultDoesNotDependOnThreads(arch: SAEConfiguration.Architecture) throws {
     let folder = try TemporaryFolder()
@@ -190,7 +242,7 @@ struct ToyBatches: BatchSource {
   @Test func aDivergedRunKeepsItsCheckpointAndSaysSo() throws {
     let folder = try TemporaryFolder()
     var wild = configuration("\(folder.path)/wild", .relu)
-    wild.lr = 30
+    wild.lr = .fixed(30)
     wild.tokens = 32 * 400
     do {
       _ = try TrainRun(wild, source: ToyBatches()).run(resuming: false)
