@@ -4,13 +4,18 @@ import Report
 
 struct IndexCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "index", abstract: "Make a cache's manifest.json anew from its receipts, and say what changed.")
+    commandName: "index", abstract: "Make a cache's manifest.json anew from its receipts, and say what changed.",
+    discussion: """
+      Refuses while receipts are gone of files that the manifest names, for it may be the only record of them: actcache \
+      repair makes them anew.
+      """)
 
   @Argument(help: "The cache's folder.") var cache: String
+  @Flag(help: "Give up files whose receipts are gone; the manifest then names them no longer.") var forget = false
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() throws {
-    let update = try CacheIndex.rebuild(cache: cache)
+    let update = try CacheIndex.rebuild(cache: cache, forgets: forget)
     let manifest = update.manifest
     if json {
       return try printJSON(

@@ -11,16 +11,15 @@ struct InfoCommand: ParsableCommand {
   @Flag(help: "Print the manifest as one JSON object.") var json = false
 
   func run() throws {
-    let manifest = try CacheReader(
-      path: CacheFolder(cache).path, generation: generation, allowIncomplete: true
-    ).manifest
+    let reader = try CacheReader(path: CacheFolder(cache).path, generation: generation, allowIncomplete: true)
+    let manifest = reader.manifest
     if json { return try printJSON(manifest) }
     let (spec, tokens) = (manifest.spec, manifest.identity.tokens)
     let files = manifest.shards.flatMap(\.files)
     let first = tokens.bos.map { "each begins with token \($0)" } ?? "without BOS"
     print(
       """
-      \(cache): \(state(manifest))
+      \(cache): \(state(reader))
       \(grouped(manifest.nSequences)) sequences of \(manifest.context) tokens (\(grouped(manifest.nTextTokens)) of text), \
       \(grouped(manifest.heldOut.count)) held out, \(manifest.shards.count) shards, \
       \(byteSize(files.reduce(0) { $0 + $1.bytes })) on disk
@@ -74,7 +73,9 @@ struct InfoCommand: ParsableCommand {
     }
   }
 
-  private func state(_ manifest: Manifest) -> String {
+  private func state(_ cache: CacheReader) -> String {
+    let manifest = cache.manifest
+    if !cache.lost.isEmpty { return "incomplete; \(Manifest.lostReceipts(cache.lost, path: cache.path))" }
     if manifest.isComplete {
       return manifest.generations.count > 1 ? "complete, generation \(manifest.generation)" : "complete"
     }

@@ -9,9 +9,11 @@ struct RepairCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "repair", abstract: "Move damaged files of a cache aside and harvest again what they held.",
     discussion: """
-      Damaged files get the ending .bad. Records that other files repeat are made anew at once. With --model the ranges \
+      Damaged files get the ending .bad. Records that other files repeat are made anew at once: receipts that are gone \
+      too, of files that are what the manifest says. With --model the ranges \
       that were lost are harvested again, from the tokens of the cache; where tokens are lost too, --corpus must give \
-      the text. The cache is then what it was, byte for byte. Can be repeated.
+      the text. The cache is then what it was, byte for byte. Can be repeated. Exit codes: 0 the \
+      cache is whole, 69 something is still missing, 65 damaged, 78 the model is another one.
       """)
 
   @Argument(help: "The cache's folder.") var cache: String
@@ -55,17 +57,25 @@ struct RepairCommand: ParsableCommand {
     let report = try repair.run(parts.map { ($0, $1) })
     line.finish()
     let left = report.findings.filter { $0.kind != .note }
-    let status = report.wasInterrupted ? ExitStatus.interrupted : left.gravest?.exitCode ?? 0
+    // Advice is given only where something is lost.
+    let lost: Int32 = report.advice == nil ? 0 : Finding.Kind.incomplete.exitCode
+    let status = report.wasInterrupted ? ExitStatus.interrupted : left.gravest?.exitCode ?? lost
+    let outcome = report.wasInterrupted ? "interrupted" : left.gravest?.rawValue ?? (lost == 0 ? "fine" : "incomplete")
     if json {
       try printJSON(
         Output(
-          cache: cache, outcome: report.wasInterrupted ? "interrupted" : left.gravest?.rawValue ?? "fine",
+          cache: cache, outcome: outcome,
           movedAside: report.moved, madeAnew: report.restored, harvestedAgain: report.harvested, advice: report.advice,
           findings: report.findings))
     } else {
-      for path in report.moved { print("moved aside: \(path)") }
+      for moved in report.moved { print("moved aside: \(moved.file): \(moved.why)") }
       for path in report.restored { print("made anew: \(path)") }
       for path in report.harvested { print("harvested again: \(path)") }
+      if !report.approximate.isEmpty {
+        print(
+          "note: the statistics in \(grouped(report.approximate.count)) of these receipts are of the values as they are "
+            + "stored, not as they were before rounding")
+      }
       for finding in left { print(finding) }
       print("\(cache): \(verdict(report, left))")
     }
@@ -84,7 +94,8 @@ struct RepairCommand: ParsableCommand {
 
   private struct Output: Encodable {
     var cache, outcome: String
-    var movedAside, madeAnew, harvestedAgain: [String]
+    var movedAside: [Quarantine.Moved]
+    var madeAnew, harvestedAgain: [String]
     var advice: String?
     var findings: [Finding]
   }

@@ -20,11 +20,13 @@ package struct CacheRepair {
   package typealias Model = (source: any ActivationSource, tokenizer: any TextTokenizer)
 
   package struct Report: Sendable {
-    /// Paths of the files that now end in `.bad`.
-    package var moved: [String] = []
+    /// The files that now end in `.bad`.
+    package var moved: [Quarantine.Moved] = []
     /// Paths of the records that were made anew without the model.
     package var restored: [String] = []
-    /// Paths of the receipts of what was harvested again.
+    /// Of these, receipts whose statistics are of the values as stored.
+    package var approximate: [String] = []
+    /// Paths of the shards that were harvested again.
     package var harvested: [String] = []
     /// What is still wrong or missing.
     package var findings: [Finding] = []
@@ -67,9 +69,10 @@ package struct CacheRepair {
       if let model, let spec = verification.survey.spec {
         try spec.identity.require(model.source, model.tokenizer, path: cache)
       }
-      let quarantine = try Quarantine(verification)
+      let quarantine = try Quarantine(verification, hasModel: model != nil)
       report.moved = quarantine.moved
       report.restored = quarantine.restored
+      report.approximate = quarantine.approximate
       before = Set(quarantine.survey.folder.files)
       return Losses(quarantine)
     }
@@ -80,10 +83,9 @@ package struct CacheRepair {
     }
     let survey = try CacheSurvey(cache)
     report.findings = survey.findings
-    report.harvested = survey.folder.files.filter { file in
-      guard case .receipt = CacheFolder.kind(of: file) else { return false }
-      return !before.contains(file)
-    }.map { cache + "/" + $0 }
+    report.harvested = survey.receipts.sorted { $0.key < $1.key }.flatMap(\.value).filter {
+      !before.contains($0.relativePath)
+    }.map { cache + "/" + $0.file.path }
     return report
   }
 

@@ -143,12 +143,13 @@ package final class HarvestRun {
         "\(configuration.corpora.joined(separator: ", ")): no sequence of \(spec.identity.tokens.context) tokens in it; "
           + "choose a shorter --context or more text")
     }
-    return try finish(summary, end, now, writer)
+    return try finish(summary, end, now, writer, notice)
   }
 
   /// Writes generation and manifest if nothing is missing up to the end of the text.
   private func finish(
-    _ summary: Summary, _ end: TextEnd, _ contents: CacheContents, _ writer: CacheWriter
+    _ summary: Summary, _ end: TextEnd, _ contents: CacheContents, _ writer: CacheWriter,
+    _ notice: (String) -> Void
   ) throws -> Outcome {
     let done = Inventory(contents, spec: spec, streams: writer.streams).nTokensDone(below: end.nSequences)
     guard done == end.nSequences * spec.identity.tokens.context else { return .workerDone(summary) }
@@ -162,8 +163,13 @@ package final class HarvestRun {
     if !HarvestLock.othersAreRunning(configuration.out, beside: worker.index, of: worker.count) {
       try writer.sweepTemporaries(olderThanSeconds: 0)
     }
-    let isNew = try writer.writeManifest().isNew
-    return isNew || summary.nNewShards > 0 ? .finished(summary) : .alreadyComplete(summary)
+    let index = try writer.writeManifest()
+    if !index.lost.isEmpty {
+      notice(
+        "\(configuration.out): \(Manifest.lostReceipts(index.lost, path: configuration.out))"
+          + ", or actcache index --forget \(configuration.out) to give them up")
+    }
+    return index.isNew || summary.nNewShards > 0 ? .finished(summary) : .alreadyComplete(summary)
   }
 
   /// With --tokens the size is known beforehand.

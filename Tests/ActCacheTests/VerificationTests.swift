@@ -76,10 +76,10 @@ struct VerificationTests {
     #expect(found[4].hasPrefix("corrupt: \(path)/receipts/hooks/i/000000006-000000012.json: its content has SHA-256 "))
     #expect(
       Array(found.dropFirst(5)) == [
-        "incomplete: \(path)/hooks/i: sequences 12..<18 of 20 are missing; run the same harvest command again, or "
-          + "actcache repair \(path)",
+        "incomplete: \(path)/hooks/i: sequences 12..<18 of 20 are missing; \(repair)",
         "note: \(path)/hooks/h/.000000000-000000006.zst.tmp.h.1.x: a process that was killed left it unfinished; \(gc)",
-        "note: \(path)/hooks/i/000000012-000000018.zst: it has no receipt, so it is not part of the cache; \(gc)",
+        "note: \(path)/hooks/i/000000012-000000018.zst: its receipt is gone, the manifest names it; actcache repair "
+          + "\(path) makes the receipt anew if the file is whole",
         "note: \(path)/hooks/i/000000018-000000020.zst.bad: it was moved aside because it is damaged; \(gc)",
         "note: \(path)/notes.txt: no file of a cache; nothing here reads or removes it",
       ], "\(found.joined(separator: "\n"))")

@@ -64,14 +64,16 @@ import Testing
     let findings = try #require(parsed["findings"] as? [[String: String]])
     #expect(parsed["outcome"] as? String == "corrupt" && findings.map { $0["file"] } == [shard])
 
+    let closely = try json(actcache("verify", cache, "--digest", "--json"))
+    let fault = (closely["findings"] as? [[String: String]])?.first?["what"] ?? ""
+    #expect(fault.hasPrefix("its SHA-256 is ") && fault.contains("; frame 0 (bytes "), "\(fault)")
     let aside = try actcache("repair", cache)
     #expect(aside.status == 69, "\(aside)")
     #expect(
       aside.output == """
-        moved aside: \(receipt)
-        moved aside: \(shard)
-        made anew: \(cache)/manifest.json
-        incomplete: \(cache)/hooks/\(hook): sequences 0..<32 of 64 are missing; run the same harvest command again, or actcache repair \(cache)
+        moved aside: \(receipt): it goes with \(shard)
+        moved aside: \(shard): \(fault)
+        incomplete: \(cache)/hooks/\(hook): sequences 0..<32 of 64 are missing; run actcache repair \(cache)
         \(cache): to harvest again what was damaged: actcache repair \(cache) --model MODEL
 
         """)
@@ -81,7 +83,7 @@ import Testing
     #expect(repaired.status == 0, "\(repaired)")
     #expect(
       repaired.output
-        == "harvested again: \(receipt)\n\(cache): repaired; actcache gc \(cache) removes the .bad files\n")
+        == "harvested again: \(shard)\n\(cache): repaired; actcache gc \(cache) removes the .bad files\n")
     let again = try actcache("repair", cache, "--model", "data/model")
     #expect(
       again.status == 0 && again.output == "\(cache): nothing to repair; actcache gc \(cache) removes the .bad files\n")
@@ -233,5 +235,41 @@ import Testing
     #expect(try actcache("ls", cache).output.contains("harvesting"))
     _ = consume lock
     #expect(try files() == before)
+  }
+
+  @Test func receiptsThatAreGoneAreMissedByEverybodyAndMadeAnew() throws {
+    let whole = try files()
+    try FileManager.default.removeItem(atPath: "\(cache)/receipts/hooks")
+    let gone =
+      "\(cache): receipts of hooks/\(hook) that the manifest names are gone (2 in all); run actcache repair \(cache)"
+    let info = try actcache("info", cache)
+    #expect(info.output.hasPrefix("\(cache): incomplete; \(gone.dropFirst(cache.count + 2))\n"), "\(info)")
+    let train = try actcache("train", "--cache", cache, "--hook", hook, "--out", folder.path + "/run")
+    #expect(train.status == 69 && train.errors == "actcache: \(gone)\n", "\(train)")
+    #expect(try actcache("verify", cache, "--quick").status == 69)
+    let index = try actcache("index", cache)
+    #expect(index.status == 69 && index.errors.contains("--forget gives up"), "\(index)")
+    let kept = try actcache("gc", cache)
+    #expect(kept.status == 0 && kept.output.contains("kept \(shard) ("), "\(kept)")
+    #expect(kept.output.contains(": its receipt is gone, the manifest names it; actcache repair "), "\(kept)")
+    let repair = try actcache("repair", cache, "--model", "data/model")
+    #expect(repair.status == 0 && repair.output.contains("harvested again: \(shard)\n"), "\(repair)")
+    #expect(try files() == whole)
+
+    try FileManager.default.removeItem(atPath: "\(cache)/receipts")
+    for command in ["info", "ls"] {
+      let outcome = try actcache(command, cache)
+      #expect(command == "ls" ? outcome.output.contains("incomplete") : outcome.status == 69, "\(outcome)")
+    }
+    let anew = try actcache("repair", cache)
+    #expect(anew.status == 0 && anew.output.contains("made anew: \(receipt)\n"), "\(anew)")
+    #expect(anew.output.contains("note: the statistics in 2 of these receipts are of the values as they are stored, "))
+    #expect(try actcache("verify", cache, "--digest").status == 0)
+    #expect(try Set(files().keys) == Set(whole.keys))
+    #expect(try files().filter { $0.key.hasSuffix(".zst") } == whole.filter { $0.key.hasSuffix(".zst") })
+
+    try FileManager.default.removeItem(atPath: "\(cache)/receipts/hooks")
+    #expect(try actcache("index", cache, "--forget").output.contains("\(hook) is gone"))
+    #expect(try actcache("verify", cache, "--quick").status == 0)
   }
 }

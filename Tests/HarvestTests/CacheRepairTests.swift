@@ -59,6 +59,8 @@ struct CacheRepairTests {
     try data.write(to: URL(fileURLWithPath: cache + "/" + file))
   }
 
+  private func remove(_ file: String) throws { try FileManager.default.removeItem(atPath: cache + "/" + file) }
+
   @Test(arguments: ["concatenate", "none"]) func anyDamagedFileIsMadeAnewByteForByte(pack: String) throws {
     try harvest(pack: pack)
     let whole = try files()
@@ -111,7 +113,8 @@ struct CacheRepairTests {
 
   @Test func whereNoReceiptIsLeftTheHarvestItselfIsNamed() throws {
     try harvest()
-    for name in try files().keys where name.hasPrefix("receipts/") || name.hasPrefix("tokens/") {
+    for name in try files().keys
+    where name.hasPrefix("receipts/") || name.hasPrefix("tokens/") || name == "manifest.json" {
       try flip(name, at: 0.5)
     }
     for _ in 0..<2 {
@@ -129,9 +132,9 @@ struct CacheRepairTests {
     let names = ["hooks/narrow/000000012-000000024.zst", "hooks/wide/000000024-000000028.zst"]
     for name in names { try flip(name, at: 0.9) }
     let report = try repair(nil)
-    #expect(
-      report.moved.sorted()
-        == (names + names.map { "receipts/" + $0.dropLast(4) + ".json" }).map { cache + "/" + $0 }.sorted())
+    let receipts = names.map { "receipts/" + $0.dropLast(4) + ".json" }
+    #expect(report.moved.map(\.file).sorted() == (names + receipts).map { "\(cache)/\($0)" }.sorted())
+    #expect(report.moved.map(\.why).filter { $0.hasPrefix("it goes with \(cache)/hooks/") }.count == 2)
     #expect(report.advice == "to harvest again what was damaged: actcache repair \(cache) --model MODEL")
     #expect(report.findings.gravest == .incomplete)
     for name in names {
@@ -139,7 +142,7 @@ struct CacheRepairTests {
       #expect(!FileManager.default.fileExists(atPath: cache + "/" + name))
     }
     let second = try repair()
-    #expect(second.harvested == names.map { cache + "/receipts/" + $0.dropLast(4) + ".json" } && second.moved.isEmpty)
+    #expect(second.harvested == names.map { "\(cache)/\($0)" } && second.moved.isEmpty)
     #expect(try differences(files(), whole) == [])
   }
 
@@ -147,6 +150,7 @@ struct CacheRepairTests {
     try harvest()
     let whole = try files()
     for name in whole.keys where name.hasPrefix("receipts/hooks/wide/") { try flip(name, at: 0.5) }
+    try remove("manifest.json")
     _ = try repair(nil)
     #expect(try CacheReader(path: cache).manifest.hooks.keys.sorted() == ["narrow"])
     _ = try repair()
@@ -209,5 +213,112 @@ struct CacheRepairTests {
     #expect(
       try repair().advice
         == "the harvest is not finished; the command that began it also makes anew what was damaged")
+  }
+
+  // MARK: what only the manifest remembers
+
+  @Test(arguments: [true, false]) func aStreamWithoutReceiptsIsNotForgotten(hasModel: Bool) throws {
+    try harvest()
+    let whole = try files()
+    try remove("receipts/hooks/narrow")
+    let n = try CacheContents(cache: cache).tokenReceipts.count
+    let found = try CacheSurvey(cache).findings.map(\.description)
+    let lost = "incomplete: \(cache)/hooks/narrow: sequences 0..<59 of 59 are missing; run actcache repair \(cache)"
+    #expect(found.contains(lost), "\(found)")
+    let index = #expect(throws: ActCacheError.self) { try CacheIndex.rebuild(cache: cache) }
+    #expect(
+      index?.description
+        == "\(cache): receipts of hooks/narrow that the manifest names are gone (\(n) in all); run actcache repair \(cache); "
+        + "actcache index --forget gives up what is not there")
+    let model = FakeModel()
+    let report = try repair(hasModel ? model : nil)
+    #expect((model.nPasses > 0) == hasModel && report.approximate.count == (hasModel ? 0 : n))
+    // Values that bf16 holds have the same statistics after rounding.
+    #expect(try differences(files(), whole) == [], "\(report)")
+  }
+
+  @Test(arguments: [("bf16", "concatenate"), ("f32", "concatenate"), ("f16", "none"), ("fix:6", "concatenate")])
+  func allReceiptsAreMadeAnewFromTheManifest(dtype: String, pack: String) throws {
+    try harvest(pack: pack, dtype: dtype)
+    let whole = try files()
+    for folder in ["receipts", "generations"] { try remove(folder) }
+    let report = try repair(nil)
+    #expect(report.moved.isEmpty && report.findings.allSatisfy { [.note, .incomplete].contains($0.kind) }, "\(report)")
+    #expect(try differences(files(), whole) == [] || dtype == "fix:6", "\(report)")
+    #expect(try Set(files().keys) == Set(whole.keys))
+    #expect(report.approximate.isEmpty == (dtype == "f32"))
+  }
+
+  @Test func receiptsOfAnotherCacheAreTurnedOutAndTheOwnMadeAnew() throws {
+    try harvest()
+    let whole = try files()
+    let model = FakeModel()
+    model.weightsDigest = "others"
+    try FileManager.default.moveItem(atPath: cache, toPath: folder.path + "/own")
+    var configuration = HarvestConfiguration()
+    (configuration.model, configuration.corpora, configuration.out) = ("fake", [text], cache)
+    (configuration.context, configuration.shardTokens, configuration.hooks) = (16, 16 * 12, ["wide", "narrow"])
+    _ = try HarvestRun(configuration, source: model, tokenizer: ByteTokenizer(), minFrameBytes: 2048).run()
+    try FileManager.default.removeItem(atPath: folder.path + "/own/receipts")
+    try FileManager.default.moveItem(atPath: cache + "/receipts", toPath: folder.path + "/own/receipts")
+    try FileManager.default.removeItem(atPath: cache)
+    try FileManager.default.moveItem(atPath: folder.path + "/own", toPath: cache)
+    let report = try repair(nil)
+    let why = report.moved.map(\.why)
+    #expect(why.count >= 9 && Set(why) == ["it is of another cache: weights: others, not weights"], "\(why)")
+    #expect(try differences(files(), whole) == [], "\(report)")
+  }
+
+  @Test func aStreamThatIsGoneAltogetherStaysMissingUntilTheModelComes() throws {
+    try harvest()
+    let whole = try files()
+    for (i, folder) in ["hooks/narrow", "receipts/hooks/narrow"].enumerated() {
+      try remove(folder)
+      for _ in 0..<2 {
+        let report = try repair(nil)
+        #expect(report.advice == "to harvest again what was damaged: actcache repair \(cache) --model MODEL", "\(i)")
+        #expect(report.findings.gravest == .incomplete)
+      }
+      if i == 0 { #expect(try GarbageCollection(cache: cache, dryRun: false).removed.count > 2) }
+      try? FileManager.default.createDirectory(
+        atPath: cache + "/receipts/hooks/narrow", withIntermediateDirectories: true)
+    }
+    #expect(try repair().advice == nil)
+    #expect(try differences(files(), whole) == [])
+  }
+
+  @Test func aStreamUnderAnotherNameIsTheOneThatItsReceiptsName() throws {
+    try harvest()
+    let whole = try files()
+    for folder in ["hooks", "receipts/hooks"] {
+      try FileManager.default.moveItem(atPath: "\(cache)/\(folder)/wide", toPath: "\(cache)/\(folder)/broad")
+    }
+    try remove("manifest.json")
+    #expect(try repair(nil).advice == "to harvest again what was damaged: actcache repair \(cache) --model MODEL")
+    _ = try repair()
+    _ = try GarbageCollection(cache: cache, dryRun: false)
+    #expect(try differences(files(), whole) == [])
+  }
+
+  @Test(arguments: ["truncated", "receipt", "both"]) func whatTokensInAGapBelongsToIsKept(how: String) throws {
+    try harvest()
+    let whole = try files()
+    let name = "000000012-000000024"
+    if how != "receipt" { try Data([1]).write(to: URL(fileURLWithPath: "\(cache)/tokens/\(name).zst")) }
+    if how != "truncated" { try remove("receipts/tokens/\(name).json") }
+    if how == "both" { try remove("manifest.json") }
+    for model in [nil, FakeModel()] { _ = try repair(model) }
+    if how == "truncated" {
+      let found = try Verification(cache: cache, level: .digest, threads: 2).findings
+      #expect(found.filter { $0.file.contains(name) && !$0.file.hasSuffix(".bad") } == [], "\(found)")
+    }
+    _ = try GarbageCollection(cache: cache, dryRun: false)
+    for hook in ["wide", "narrow"] {
+      let file = "hooks/\(hook)/\(name).zst"
+      #expect(try files()[file] == whole[file])
+    }
+    let model = FakeModel()
+    _ = try repair(model, corpora: [text])
+    #expect(try differences(files(), whole) == [] && model.nPasses == 0)
   }
 }

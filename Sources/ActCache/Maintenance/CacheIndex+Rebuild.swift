@@ -10,10 +10,11 @@ extension CacheIndex {
 
   /// Makes `manifest.json` anew, whatever state it is in.
   ///
+  /// - Parameter forgets: also if the manifest names files whose receipts are gone; nothing then tells of them any more.
   /// - Throws: `ActCacheError.busy` while a process harvests, `.damaged` if a record is damaged (the manifest would then
-  ///   hide what it records), as `CacheFolder.init` and `Manifest.init`.
+  ///   hide what it records), `.incomplete` if receipts are gone, as `CacheFolder.init` and `Manifest.init`.
   @discardableResult
-  package static func rebuild(cache: String) throws -> Update {
+  package static func rebuild(cache: String, forgets: Bool = false) throws -> Update {
     let folder = try CacheFolder(cache)
     let lock = try CacheLock(folder)
     try CacheContents(cache: folder.path).requireWhole()
@@ -23,9 +24,18 @@ extension CacheIndex {
       former = try Manifest.open(cache: folder.path)
       if former == nil { changes = ["there was no manifest"] }
     } catch ActCacheError.damaged(_, let what, _) { changes = ["the manifest was damaged: \(what)"] }
-    let (manifest, isNew) = try write(cache: folder.path)
+    if let former, !forgets {
+      let lost = try former.filesWithoutReceipt(cache: folder.path)
+      guard lost.isEmpty else {
+        throw ActCacheError.incomplete(
+          "\(folder.path): \(Manifest.lostReceipts(lost, path: folder.path)); actcache index --forget gives up what is not "
+            + "there")
+      }
+    }
+    let written = try write(cache: folder.path, forgets: true)
+    let manifest = written.manifest
     if let former { changes = manifest.changes(since: former) }
-    if isNew, changes.isEmpty { changes = ["the manifest was written in another way"] }
+    if written.isNew, changes.isEmpty { changes = ["the manifest was written in another way"] }
     _ = consume lock
     return Update(manifest: manifest, changes: changes)
   }

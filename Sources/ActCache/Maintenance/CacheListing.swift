@@ -27,9 +27,10 @@ package struct CacheListing: Encodable, Sendable {
   package init(cache path: String) {
     self.path = path
     do {
-      let manifest = try CacheReader(path: path, allowIncomplete: true).manifest
+      let reader = try CacheReader(path: path, allowIncomplete: true)
+      let manifest = reader.manifest
       let isBusy = try CacheLock.isHeld(CacheFolder(path))
-      state = isBusy ? .harvesting : manifest.isComplete ? .complete : .incomplete
+      state = isBusy ? .harvesting : manifest.isComplete && reader.lost.isEmpty ? .complete : .incomplete
       generation = manifest.generation
       sequences = manifest.nSequences
       tokens = manifest.nTokens

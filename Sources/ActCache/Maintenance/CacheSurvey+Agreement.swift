@@ -23,11 +23,12 @@ extension CacheSurvey {
       followers: Dictionary(grouping: others, by: \.range).mapValues(\.count), ends: Set(own.map(\.nSequences)))
     for (name, list) in agreed {
       for receipt in list.sorted(by: { ($0.first, $0.end) < ($1.first, $1.end) }) {
-        if cut.contains(receipt.range) {
+        // In a gap of the tokens it is as good as ever: the tokens can come back.
+        if cut.contains(receipt.range) || name != StreamSpec.tokens && !cut.overlaps(receipt.range) {
           receipts[name, default: []].append(receipt)
         } else if name == StreamSpec.tokens {
           reject(receipt, "its sequences overlap those of other receipts of the tokens", andFile: true)
-        } else if cut.overlaps(receipt.range) {
+        } else {
           unused += [Receipt.relativePath(receipt.range, of: name), receipt.file.path]
         }
       }
@@ -41,10 +42,12 @@ extension CacheSurvey {
     for generation in own {
       let n = generation.nSequences
       let file = Generation.relativePath(n)
-      if n > cut.end {
+      if n > cut.end, lost(StreamSpec.tokens).isEmpty {
         add(
           .incomplete, file, "of its \(n) sequences those from \(cut.end) on are missing",
           remedy: "run the same harvest command again")
+      } else if n > cut.end || cut.isDamaged(at: n - 1) {
+        // Said of the tokens themselves.
       } else if !cut.pieces.contains(where: { $0.range.upperBound == n }) || witness.chain(at: n) != generation.chain {
         add(.corrupt, file, "it is of another text than the receipts", remedy: repair, moves: [file])
       } else {
@@ -56,23 +59,35 @@ extension CacheSurvey {
   /// What the streams lack up to the end of the text, or of what is there of it.
   private mutating func judgeReach() {
     let again = "run the same harvest command again"
-    for gap in cut.gaps { add(.incomplete, StreamSpec.tokens, "sequences \(gap) are missing", remedy: again) }
+    let lostTokens = lost(StreamSpec.tokens).filter { damaged[StreamSpec.tokens]?.contains($0) != true }
+    if lostTokens.isEmpty {
+      for gap in cut.gaps { add(.incomplete, StreamSpec.tokens, "sequences \(gap) are missing", remedy: again) }
+    } else {
+      let list = CacheSurvey.joined((cut.gaps + lostTokens).sorted { $0.lowerBound < $1.lowerBound })
+      add(.incomplete, StreamSpec.tokens, "sequences \(CacheSurvey.sentence(list)) are missing", remedy: repair)
+    }
     let end = generations.last?.nSequences ?? cut.end
-    if cut.gaps.isEmpty, cut.end > end || generations.isEmpty {
+    if cut.gaps.isEmpty, lostTokens.isEmpty, cut.end > end || generations.isEmpty {
       let text = generations.isEmpty ? "" : " of the longer text"
       add(
         .incomplete, Generation.folder, "the harvest\(text) is not finished; \(cut.end) sequences are there",
         remedy: again)
     }
-    for name in Set(receipts.keys).union(damaged.keys).sorted() where name != StreamSpec.tokens {
+    for name in Set(receipts.keys).union(damaged.keys).union(promised.keys).sorted() where name != StreamSpec.tokens {
       let there = Set((receipts[name] ?? []).map(\.range)).union(damaged[name] ?? [])
+      let lost = lost(name).filter { damaged[name]?.contains($0) != true }
       let missing = cut.pieces.map(\.range).filter { $0.upperBound <= end && !there.contains($0) }
-      guard !missing.isEmpty else { continue }
-      let list = CacheSurvey.joined(missing).map { "\($0)" }.joined(separator: ", ")
+      guard !missing.isEmpty || !lost.isEmpty else { continue }
+      let all = CacheSurvey.joined(Set(missing).union(lost).sorted { $0.lowerBound < $1.lowerBound })
+      let text = max(end, manifest?.nSequences ?? 0)
       add(
-        .incomplete, name, "sequences \(list) of \(end) are missing",
-        remedy: "\(again), or actcache repair \(folder.path)")
+        .incomplete, name, "sequences \(CacheSurvey.sentence(all)) of \(text) are missing",
+        remedy: lost.isEmpty ? "\(again), or actcache repair \(folder.path)" : repair)
     }
+  }
+
+  private static func sentence(_ ranges: [Range<Int>]) -> String {
+    ranges.map { "\($0)" }.joined(separator: ", ")
   }
 
   private static func joined(_ ranges: [Range<Int>]) -> [Range<Int>] {
@@ -108,11 +123,11 @@ extension CacheSurvey {
     }
   }
 
-  mutating func judgeManifest() {
+  mutating func judgeManifest(_ result: Result<Manifest?, any Error>) {
     let file = Manifest.name
     let index = "run actcache index \(folder.path)"
-    var written: Manifest?
-    do { written = try Manifest.open(cache: folder.path) } catch let error as ActCacheError {
+    let written: Manifest?
+    do { written = try result.get() } catch let error as ActCacheError {
       if case .damaged(_, let what, _) = error { return add(.corrupt, file, what, remedy: index) }
       return add(.unreadable, file, "\(error)", remedy: CacheSurvey.mend)
     } catch { return add(.unreadable, file, "\(error)", remedy: CacheSurvey.mend) }
@@ -122,7 +137,8 @@ extension CacheSurvey {
     else { return }
     if let written {
       let changes = derived.changes(since: written)
-      guard !changes.isEmpty else { return }
+      // What it says beyond the receipts is lost, and said of the streams themselves.
+      guard !changes.isEmpty, derived.lacks(of: written).isEmpty else { return }
       add(.incomplete, file, "it does not say what the receipts say: \(changes.joined(separator: "; "))", remedy: index)
     } else if derived.generation > 0 {
       add(.note, file, "it is missing; readers make it anew each time", remedy: index)

@@ -15,6 +15,11 @@ extension CacheSurvey {
     return folder.files.compactMap { file in
       switch CacheFolder.kind(of: file) {
       case .shard(let stream, let range) where !known.contains(file) && damaged[stream]?.contains(range) != true:
+        if promised[stream]?[range] != nil {
+          return LeftOver(
+            file: file, what: "its receipt is gone, the manifest names it",
+            remedy: "actcache repair \(folder.path) makes the receipt anew if the file is whole")
+        }
         let isWanted = stream == StreamSpec.tokens && !cut.overlaps(range)
         return LeftOver(
           file: file, what: "it has no receipt, so it is not part of the cache", remedy: isWanted ? restore : nil)
@@ -24,7 +29,10 @@ extension CacheSurvey {
         return LeftOver(file: file, what: "no file of a cache", remedy: "nothing here reads or removes it")
       default:
         guard unused.contains(file) else { return nil }
-        return LeftOver(file: file, what: "no range of the tokens has these sequences, so nobody reads it", remedy: nil)
+        // Until the tokens are whole nobody knows their ranges for certain.
+        return LeftOver(
+          file: file, what: "no range of the tokens has these sequences, so nobody reads it",
+          remedy: cut.isWhole && lost(StreamSpec.tokens).isEmpty ? nil : "kept while tokens are missing")
       }
     }
   }

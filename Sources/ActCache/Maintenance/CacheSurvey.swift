@@ -2,7 +2,7 @@ import Foundation
 import Memory
 
 /// All that the records of a cache say, each judged by itself and against the others, and what lies beside them. Opens
-/// no shard, and goes on after every fault.
+/// no shard, unless they disagree about which cache it is, and goes on after every fault.
 package struct CacheSurvey: Sendable {
   package let folder: CacheFolder
   /// Another process harvests: unfinished files are no left-overs then.
@@ -14,6 +14,11 @@ package struct CacheSurvey: Sendable {
   package internal(set) var receipts: [String: [Receipt]] = [:]
   /// Generations that count, in order.
   package internal(set) var generations: [Generation] = []
+  /// What the sealed manifest says, if it is whole and of this cache: it remembers what was there even where every
+  /// receipt of it is gone.
+  package internal(set) var manifest: Manifest?
+  /// The files that the manifest names, by stream.
+  var promised: [String: [Range<Int>: FileRecord]] = [:]
   /// Whole receipts, and their files, of ranges that the tokens are not cut into.
   var unused: [String] = []
   var witness: TextWitness?
@@ -29,13 +34,15 @@ package struct CacheSurvey: Sendable {
     // Asked before and after the files are read: what a harvest makes meanwhile is no left-over.
     let wasBusy = try !isLocked && CacheLock.isHeld(CacheFolder(path))
     folder = try CacheFolder(path)
+    let written = Result { try Manifest.open(cache: path) }
     var all: [Receipt] = []
     for file in folder.files where CacheSurvey.isRecord(file, in: "receipts") {
       if let receipt = read(file, { try Receipt.open(cache: $0, relativePath: file, files: RealFiles()) }) {
         all.append(receipt)
       }
     }
-    all = ofOneCache(all)
+    let former = try? written.get()
+    all = ofOneCache(all, former)
     if spec == nil { spec = known }
     all = ofOneKindPerStream(all).filter { hasItsFile($0) }
     var generations: [Generation] = []
@@ -44,6 +51,7 @@ package struct CacheSurvey: Sendable {
         generations.append(generation)
       }
     }
+    if let former, former.spec == spec { remember(former) }
     if let spec {
       try judge(all, generations.sorted { $0.nSequences < $1.nSequences }, spec.identity.baseKey())
     } else {
@@ -55,8 +63,26 @@ package struct CacheSurvey: Sendable {
         add(.note, file.file, file.what, remedy: file.remedy ?? "actcache gc \(folder.path) removes it")
       }
     }
-    judgeManifest()
+    judgeManifest(written)
     findings = findings.merging([])
+  }
+
+  private mutating func remember(_ manifest: Manifest) {
+    self.manifest = manifest
+    for record in manifest.shards.flatMap(\.files) {
+      guard case .shard(let stream, let range) = CacheFolder.kind(of: record.path) else { continue }
+      promised[stream, default: [:]][range] = record
+    }
+  }
+
+  /// Ranges of a stream that the manifest names and that have no whole receipt, ascending.
+  func lost(_ stream: String) -> [Range<Int>] {
+    let there = Set((receipts[stream] ?? []).map(\.range))
+    return (promised[stream] ?? [:]).keys.filter { range in
+      if there.contains(range) { return false }
+      let isCutOtherwise = cut.overlaps(range) && !cut.contains(range)
+      return !isCutOtherwise && (stream != StreamSpec.tokens || !cut.hasReceipt(range))
+    }.sorted { $0.lowerBound < $1.lowerBound }
   }
 
   /// The token chain after `n` sequences; nil if no record says.
@@ -109,9 +135,9 @@ package struct CacheSurvey: Sendable {
     return nil
   }
 
-  /// Drops what is of another cache than most.
-  private mutating func ofOneCache(_ receipts: [Receipt]) -> [Receipt] {
-    var kinds: [(spec: CacheSpec, count: Int)] = []
+  /// Drops what is of another cache than most. Where records disagree about that, the shards themselves say it.
+  private mutating func ofOneCache(_ receipts: [Receipt], _ manifest: Manifest?) -> [Receipt] {
+    var kinds: [(spec: CacheSpec, count: Int)] = manifest.map { [($0.spec, 0)] } ?? []
     for receipt in receipts {
       if let i = kinds.firstIndex(where: { $0.spec == receipt.spec }) {
         kinds[i].count += 1
@@ -119,16 +145,29 @@ package struct CacheSurvey: Sendable {
         kinds.append((receipt.spec, 1))
       }
     }
+    let keys = kinds.count > 1 ? shardKeys() : [:]
+    let weights = kinds.map { (keys[(try? $0.spec.identity.baseKey()) ?? ""] ?? 0, $0.count) }
     // The first of equals.
-    guard let most = kinds.map(\.count).max(), let spec = kinds.first(where: { $0.count == most })?.spec else {
-      return []
-    }
+    guard let most = weights.max(by: <), let i = weights.firstIndex(where: { $0 == most }) else { return [] }
+    let spec = kinds[i].spec
     self.spec = spec
     return receipts.filter { receipt in
       if receipt.spec == spec { return true }
       reject(receipt, "it is of another cache: \(receipt.spec.differences(from: spec).joined(separator: "; "))")
       return false
     }
+  }
+
+  /// How many shards say that they are of which cache.
+  private func shardKeys() -> [String: Int] {
+    var counts: [String: Int] = [:]
+    for file in folder.files {
+      guard case .shard = CacheFolder.kind(of: file),
+        let shard = try? ShardReader(path: path(file), bytes: nil, io: .pread)
+      else { continue }
+      counts[shard.header.baseKey, default: 0] += 1
+    }
+    return counts
   }
 
   private mutating func ofOneKindPerStream(_ receipts: [Receipt]) -> [Receipt] {

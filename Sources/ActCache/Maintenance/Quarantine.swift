@@ -1,33 +1,44 @@
 import Foundation
 import Memory
 
-/// Moves what is damaged in a cache aside, and makes those records anew that other files still tell in full: receipts of
-/// whole token shards, generations that the manifest repeats, steps that receipts repeat, the manifest. Needs no model;
-/// the result never says more than what is whole.
+/// Moves what is damaged in a cache aside, and makes those records anew that other files still tell: receipts of shards
+/// that are what the manifest says, of token shards that fit the text around them, generations that the manifest
+/// repeats, steps that receipts repeat, the manifest. Needs no model; the result never says more than what is whole.
 package struct Quarantine: Sendable {
-  /// Paths of the files that now end in `.bad`.
-  package private(set) var moved: [String] = []
+  /// A file that now ends in `.bad`.
+  package struct Moved: Encodable, Equatable, Sendable {
+    /// Path that it had.
+    package let file: String
+    package let why: String
+  }
+
+  package private(set) var moved: [Moved] = []
   /// Paths of the records that were made anew.
   package private(set) var restored: [String] = []
+  /// Of these, receipts whose statistics are of the values as stored, not of those before rounding.
+  package var approximate: [String] = []
   /// The cache as it is now.
   package private(set) var survey: CacheSurvey
-  /// What the manifest said before.
-  package let formerManifest: Manifest?
 
-  /// - Parameter verification: of this cache, since which nobody has changed it: the caller holds its lock.
+  /// - Parameters:
+  ///   - verification: of this cache, since which nobody has changed it: the caller holds its lock.
+  ///   - hasModel: what a receipt says can be had from the model, to the last bit, so it is not made from rounded values.
   /// - Throws: `ActCacheError.file`.
-  package init(_ verification: Verification) throws {
+  package init(_ verification: Verification, hasModel: Bool = false) throws {
     let folder = verification.survey.folder
-    formerManifest = (try? Manifest.open(cache: folder.path)) ?? nil
     survey = verification.survey
-    for file in verification.findings.flatMap(\.moves) where folder.contains(file) {
-      let path = folder.path + "/" + file
-      try fileErrors { () throws(MemoryError) in try moveFile(path, to: path + CacheFolder.quarantineSuffix) }
-      moved.append(path)
+    for finding in verification.findings {
+      for file in finding.moves where folder.contains(file) {
+        let path = folder.path + "/" + file
+        let why = path == finding.file ? finding.what : "it goes with \(finding.file)"
+        try moveAside(path, why)
+      }
     }
     try resurvey()
     try restoreTokenReceipts()
     try restoreGenerations()
+    try resurvey()
+    try restoreReceipts(hasModel: hasModel)
     try restoreSteps()
     try resurvey()
     try writeManifest()
@@ -38,9 +49,14 @@ package struct Quarantine: Sendable {
     survey = try CacheSurvey(survey.folder.path, isLocked: true, spec: survey.spec)
   }
 
-  private var cache: String { survey.folder.path }
+  private mutating func moveAside(_ path: String, _ why: String) throws {
+    try fileErrors { () throws(MemoryError) in try moveFile(path, to: path + CacheFolder.quarantineSuffix) }
+    moved.append(Moved(file: path, why: why))
+  }
 
-  private mutating func write(_ bytes: [UInt8], to file: String) throws {
+  var cache: String { survey.folder.path }
+
+  mutating func write(_ bytes: [UInt8], to file: String) throws {
     let path = cache + "/" + file
     try fileErrors { () throws(MemoryError) in
       try createFolder(URL(fileURLWithPath: path).deletingLastPathComponent().path)
@@ -49,24 +65,11 @@ package struct Quarantine: Sendable {
     restored.append(path)
   }
 
-  /// A shard of tokens says all that its receipt does. It is believed if it continues the text before it, and a record
-  /// that is whole says that it leads to the text after it.
-  private mutating func restoreTokenReceipts() throws {
-    guard let spec = survey.spec else { return }
-    for file in survey.folder.files {
-      guard case .shard(StreamSpec.tokens, let range) = CacheFolder.kind(of: file), !survey.cut.overlaps(range),
-        let before = survey.chain(at: range.lowerBound), let after = survey.chain(at: range.upperBound),
-        let receipt = try? Receipt(ofTokenShard: file, cache: cache, spec: spec, range: range, chain: (before, after))
-      else { continue }
-      try write(SealedJSON.seal(receipt, name: "receipt"), to: Receipt.relativePath(range, of: StreamSpec.tokens))
-    }
-  }
-
   private mutating func restoreGenerations() throws {
-    guard let spec = survey.spec, let formerManifest, try formerManifest.baseKey == spec.identity.baseKey() else {
+    guard let spec = survey.spec, let manifest = survey.manifest, try manifest.baseKey == spec.identity.baseKey() else {
       return
     }
-    for generation in formerManifest.generations {
+    for generation in manifest.generations {
       let file = Generation.relativePath(generation.nSequences)
       guard !survey.folder.contains(file),
         survey.chain(at: generation.nSequences) ?? generation.chain == generation.chain
@@ -76,7 +79,7 @@ package struct Quarantine: Sendable {
   }
 
   private mutating func restoreSteps() throws {
-    for name in Set(survey.receipts.keys).union(marks.keys) {
+    for name in Set(survey.receipts.keys).union(marks.keys).sorted() {
       guard !survey.folder.contains(FixedPointSteps.relativePath(name)), let stream = stream(named: name),
         let steps = stream.steps, let spec = survey.spec
       else { continue }
@@ -92,11 +95,10 @@ package struct Quarantine: Sendable {
     } catch let error as ActCacheError {
       switch error {
       case .missing, .incomplete:
-        // Nothing can be derived; an old manifest names files that are no longer there.
+        // Nothing can be derived. A manifest that is whole may be the only record of what there was.
         let path = cache + "/" + Manifest.name
-        guard FileManager.default.fileExists(atPath: path) else { return }
-        try fileErrors { () throws(MemoryError) in try moveFile(path, to: path + CacheFolder.quarantineSuffix) }
-        moved.append(path)
+        guard survey.manifest == nil, FileManager.default.fileExists(atPath: path) else { return }
+        try moveAside(path, "it is damaged, and no receipts are there to make it from")
       default: throw error
       }
     }
@@ -104,29 +106,39 @@ package struct Quarantine: Sendable {
 }
 
 extension Quarantine {
-  /// The ranges of each stream of which something was moved aside, by this run or one before it.
+  /// The ranges of each stream of which something was moved aside, by this run or one before it, or that the manifest
+  /// names and nothing else does.
   var marks: [String: Set<Range<Int>>] {
-    var marks: [String: Set<Range<Int>>] = [:]
+    var marks = Dictionary(uniqueKeysWithValues: survey.promised.keys.map { ($0, Set(survey.lost($0))) })
     for file in survey.folder.files where file.hasSuffix(CacheFolder.quarantineSuffix) {
       switch CacheFolder.kind(of: String(file.dropLast(CacheFolder.quarantineSuffix.count))) {
-      case .receipt(let stream, let range), .shard(let stream, let range): marks[stream, default: []].insert(range)
+      case .receipt(let stream, let range):
+        // One that lay in another's folder says where it belongs.
+        let own = ((try? whole(receipt: file)) ?? nil).map { ($0.stream.name, $0.range) } ?? (stream, range)
+        marks[own.0, default: []].insert(own.1)
+      case .shard(let stream, let range): marks[stream, default: []].insert(range)
       default: break
       }
     }
     return marks
   }
 
+  /// The receipt in a file that was moved aside, if it is whole and of this cache.
+  private func whole(receipt file: String) throws -> Receipt? {
+    let receipt = try SealedJSON.open(
+      Receipt.self, name: "receipt", path: survey.folder.path + "/" + file, remedy: "", files: RealFiles())
+    return receipt.spec == survey.spec ? receipt : nil
+  }
+
   /// How the values of a stream are kept, from whatever still says so; nil if nothing does.
   func stream(named name: String) -> StreamSpec? {
     if let stream = survey.receipts[name]?.first?.stream { return stream }
     // The receipt of a damaged shard is whole itself.
-    let path = survey.folder.path + "/"
-    for file in survey.folder.files where file.hasPrefix("receipts/\(name)/") && file.hasSuffix(".json.bad") {
-      let receipt = try? SealedJSON.open(
-        Receipt.self, name: "receipt", path: path + file, remedy: "", files: RealFiles())
-      if let receipt, receipt.spec == survey.spec, receipt.stream.name == name { return receipt.stream }
+    for file in survey.folder.files where file.hasPrefix("receipts/") && file.hasSuffix(".json.bad") {
+      if let receipt = (try? whole(receipt: file)) ?? nil, receipt.stream.name == name { return receipt.stream }
     }
-    if let stream = formerManifest?.streams.first(where: { $0.name == name }) { return stream }
+    if let stream = survey.manifest?.streams.first(where: { $0.name == name }) { return stream }
+    let path = survey.folder.path + "/"
     for file in survey.folder.files where file.hasPrefix(name + "/") && file.contains(".zst") {
       guard let header = (try? ShardReader(path: path + file, bytes: nil, io: .pread))?.header, header.stream == name,
         header.steps == nil
@@ -134,33 +146,5 @@ extension Quarantine {
       return StreamSpec(name: name, width: header.width, dtype: header.dtype, codec: header.codec)
     }
     return nil
-  }
-}
-
-extension Receipt {
-  /// The receipt of a shard of tokens that has none.
-  /// - Parameter chain: of the text before and after it.
-  /// - Throws: if the shard is not whole, of another cache or of another text.
-  fileprivate init(
-    ofTokenShard file: String, cache: String, spec: CacheSpec, range: Range<Int>, chain: (before: String, after: String)
-  ) throws {
-    let path = cache + "/" + file
-    func receipt(nTextTokens: Int, contentBytes: Int) throws -> Receipt {
-      let bytes = try fileErrors { () throws(MemoryError) in try FileDescriptor(readingFrom: path).size() }
-      let digest = try fileErrors { () throws(MemoryError) in try ShardCheck.sha256(ofFile: path) }
-      return Receipt(
-        format: Receipt.format, version: ShardHeader.version, spec: spec, stream: spec.tokenStream,
-        first: range.lowerBound, end: range.upperBound,
-        file: FileRecord(path: file, bytes: bytes, sha256: digest, contentBytes: contentBytes),
-        chainBefore: chain.before, chainAfter: chain.after, nTextTokens: nTextTokens, nSaturated: 0, statistics: nil,
-        policyError: nil)
-    }
-    let draft = try receipt(nTextTokens: 0, contentBytes: 0)
-    let check = try ShardCheck(cache: cache, receipt: draft)
-    let tokens = try check.tokens(nVocabulary: spec.identity.nVocabulary, comparesCounts: false)
-    let header = check.shard.header
-    self = try receipt(
-      nTextTokens: tokens.lengths.reduce(0) { $0 + Int($1) },
-      contentBytes: (0..<header.nFrames).reduce(0) { $0 + check.shard.contentBytes(ofFrame: $1) })
   }
 }

@@ -70,6 +70,13 @@ struct TokenCut: Sendable {
   /// The sequence before which the tokens end without a gap.
   var end: Int { gaps.first?.lowerBound ?? pieces.last?.range.upperBound ?? 0 }
 
+  func hasReceipt(_ range: Range<Int>) -> Bool { pieces.contains { $0.range == range && $0.receipt != nil } }
+  var isWhole: Bool { gaps.isEmpty && pieces.allSatisfy { $0.receipt != nil } }
+
+  /// Whether nobody knows in which range the tokens of a sequence were.
+  func isDamaged(at sequence: Int) -> Bool {
+    pieces.contains { $0.range.contains(sequence) && $0.receipt == nil && $0.range.upperBound != sequence + 1 }
+  }
   func contains(_ range: Range<Int>) -> Bool { pieces.contains { $0.range == range } }
   func overlaps(_ range: Range<Int>) -> Bool { pieces.contains { $0.range.overlaps(range) } }
 }

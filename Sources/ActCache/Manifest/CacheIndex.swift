@@ -3,28 +3,39 @@ import Memory
 
 /// Writes `manifest.json` from what lies in a cache.
 package enum CacheIndex {
-  /// - Returns: the manifest, and whether the file said something else before.
+  package struct Outcome: Sendable {
+    /// As the receipts say.
+    package let manifest: Manifest
+    /// Whether the file said something else before.
+    package let isNew: Bool
+    /// Files that the manifest on disk names and the receipts do not. If there are any, it was left as it is: it may be
+    /// the only record of them.
+    package let lost: [String]
+  }
+
+  /// - Parameter forgets: write the manifest even if it then says less than it did.
   /// - Throws: as `Manifest.init`.
   @discardableResult
   package static func write(
-    cache: String, files: any FileOperations = RealFiles()
-  ) throws -> (manifest: Manifest, isNew: Bool) {
+    cache: String, forgets: Bool = false, files: any FileOperations = RealFiles()
+  ) throws -> Outcome {
     let manifest = try Manifest(CacheContents(cache: cache, files: files), path: cache)
     let bytes = try manifest.sealed
     let path = cache + "/" + Manifest.name
-    return try fileErrors { () throws(MemoryError) in
-      if try CacheIndex.bytes(path, atMost: bytes.count, files) == bytes { return (manifest, false) }
-      try DurableFile.write(bytes, to: path, files: files)
-      return (manifest, true)
+    let there = try fileErrors { () throws(MemoryError) in try CacheIndex.bytes(path, files) }
+    if there == bytes { return Outcome(manifest: manifest, isNew: false, lost: []) }
+    if let there, !forgets, let former = try? Manifest(sealed: there, path: path) {
+      let lost = manifest.lacks(of: former)
+      if !lost.isEmpty { return Outcome(manifest: manifest, isNew: false, lost: lost) }
     }
+    try fileErrors { () throws(MemoryError) in try DurableFile.write(bytes, to: path, files: files) }
+    return Outcome(manifest: manifest, isNew: true, lost: [])
   }
 
-  /// nil if there is no such file or it is longer.
-  private static func bytes(_ path: String, atMost limit: Int, _ files: any FileOperations) throws(MemoryError)
-    -> [UInt8]?
-  {
-    do { return try readFile(path, atMost: limit, files: files) } catch MemoryError.format {
+  /// nil if there is no such file, or none that could be a manifest.
+  private static func bytes(_ path: String, _ files: any FileOperations) throws(MemoryError) -> [UInt8]? {
+    do { return try readFile(path, atMost: ShardLimits.maxManifestBytes, files: files) } catch MemoryError.format {
       return nil
-    } catch MemoryError.system(_, _, ENOENT) { return nil }
+    } catch MemoryError.system(_, _, let code) where code == ENOENT || code == EISDIR { return nil }
   }
 }

@@ -146,11 +146,19 @@ public struct Manifest: Codable, Equatable, Sendable {
   /// Reads `manifest.json` of the cache at `path`; nil if there is none.
   static func open(cache: String) throws -> Manifest? {
     let path = cache + "/" + name
-    guard FileManager.default.fileExists(atPath: path) else { return nil }
-    let manifest = try SealedJSON.open(
-      Manifest.self, name: "manifest", path: path, remedy: remedy, files: RealFiles())
+    do {
+      return try Manifest(
+        sealed: SealedJSON.read(path, remedy: remedy, files: RealFiles()), path: path)
+    } catch ActCacheError.file(.system("open", _, ENOENT)) { return nil }
+  }
+
+  /// Reads the bytes of the manifest at `path`.
+  /// - Throws: `ActCacheError.damaged` if they are not what was written.
+  init(sealed bytes: [UInt8], path: String) throws {
+    let remedy = Manifest.remedy
+    let manifest = try SealedJSON.open(Manifest.self, name: "manifest", bytes: bytes, path: path, remedy: remedy)
     func damaged(_ what: String) -> ActCacheError { .damaged(file: path, what: what, remedy: remedy) }
-    guard manifest.format == format, manifest.version == ShardHeader.version else {
+    guard manifest.format == Manifest.format, manifest.version == ShardHeader.version else {
       throw damaged("it is \"\(manifest.format)\" version \(manifest.version)")
     }
     do {
@@ -170,7 +178,7 @@ public struct Manifest: Codable, Equatable, Sendable {
       manifest.heldOut.first ?? 0 >= 0, manifest.heldOut.last ?? 0 < end,
       try manifest.baseKey == manifest.identity.baseKey()
     else { throw damaged("its parts do not agree with each other") }
-    return manifest
+    self = manifest
   }
 
   /// The streams beside the tokens.

@@ -30,6 +30,9 @@ public struct Receipt: Codable, Equatable, Sendable {
 
   var range: Range<Int> { first..<end }
 
+  /// Where it lies in the cache.
+  package var relativePath: String { Receipt.relativePath(range, of: stream.name) }
+
   /// `receipts/<stream>/<first>-<end>.json`
   static func relativePath(_ range: Range<Int>, of stream: String) -> String {
     "receipts/\(stream)/\(rangeName(range)).json"

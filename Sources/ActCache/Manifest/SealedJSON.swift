@@ -23,11 +23,16 @@ enum SealedJSON {
   static func open<T: Decodable>(
     _ type: T.Type, name: String, path: String, remedy: String, files: any FileOperations
   ) throws -> T {
-    let bytes: [UInt8]
-    do { bytes = try readFile(path, atMost: ShardLimits.maxManifestBytes, files: files) } catch .format(_, let what) {
-      throw ActCacheError.damaged(file: path, what: what, remedy: remedy)
-    } catch { throw ActCacheError.file(error) }
-    return try open(type, name: name, bytes: bytes, path: path, remedy: remedy)
+    try open(type, name: name, bytes: read(path, remedy: remedy, files: files), path: path, remedy: remedy)
+  }
+
+  /// The bytes of a file that could be one. Throws `ActCacheError.damaged` with `remedy`, `.file`.
+  static func read(_ path: String, remedy: String, files: any FileOperations) throws(ActCacheError) -> [UInt8] {
+    do { return try readFile(path, atMost: ShardLimits.maxManifestBytes, files: files) } catch .format(_, let what) {
+      throw .damaged(file: path, what: what, remedy: remedy)
+    } catch .system(_, _, EISDIR) {
+      throw .damaged(file: path, what: "it is a folder, not a file", remedy: remedy)
+    } catch { throw .file(error) }
   }
 
   static func open<T: Decodable>(

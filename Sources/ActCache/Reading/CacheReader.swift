@@ -7,6 +7,9 @@ import Synchronization
 public final class CacheReader: Sendable {
   public let path: String
   public let manifest: Manifest
+  /// Files that the manifest on disk names although their receipts are gone, so that `manifest` was derived without
+  /// them.
+  package let lost: [String]
   let io: CacheIO
   private let open = Mutex<[String: ShardReader]>([:])
   /// Number of the first frame of each shard, and of all frames. Every shard begins a frame.
@@ -26,7 +29,7 @@ public final class CacheReader: Sendable {
   ) throws {
     self.path = path
     self.io = io
-    manifest = try CacheReader.manifest(path: path, generation: generation)
+    (manifest, lost) = try CacheReader.manifest(path: path, generation: generation)
     guard manifest.generation > 0 || allowIncomplete else {
       throw ActCacheError.incomplete(
         "\(path): only sequences 0..<\(manifest.nSequences) are there, harvesting is not finished; "
@@ -44,40 +47,57 @@ public final class CacheReader: Sendable {
     shardStarts = manifest.shards.map(\.first)
   }
 
-  private static func manifest(path: String, generation: Int?) throws -> Manifest {
-    if let manifest = try Manifest.open(cache: path), generation ?? manifest.generation == manifest.generation {
-      return manifest
+  /// The one on disk says what a reader wants to know only while each file that it names has its receipt.
+  private static func manifest(path: String, generation: Int?) throws -> (Manifest, lost: [String]) {
+    var lost: [String] = []
+    if let manifest = try Manifest.open(cache: path) {
+      lost = try manifest.filesWithoutReceipt(cache: path)
+      if lost.isEmpty, generation ?? manifest.generation == manifest.generation { return (manifest, []) }
     }
     let contents = try CacheContents(cache: path)
     try contents.requireWhole()
-    return try Manifest(contents, generation: generation, path: path)
+    do { return (try Manifest(contents, generation: generation, path: path), lost) } catch let error as ActCacheError {
+      switch error {
+      case .missing where !lost.isEmpty, .incomplete where !lost.isEmpty:
+        throw ActCacheError.incomplete("\(path): \(Manifest.lostReceipts(lost, path: path))")
+      default: throw error
+      }
+    }
   }
 
   /// The stream of activations at a hook. Throws `ActCacheError.missing` with the hooks that there are, `.incomplete`
   /// if it does not reach to the end of this generation.
   public func hook(_ name: String) throws -> Manifest.Stream {
     guard let stream = manifest.hooks[name] else {
+      try requireReceipts(StreamSpec.hooksPrefix + name)
       throw ActCacheError.missing(
         "\(path): no hook \(name); the cache holds \(manifest.hooks.keys.sorted().joined(separator: ", "))")
     }
-    try requireWhole(name, stream)
+    try requireWhole(StreamSpec.hooksPrefix + name, name, stream)
     return stream
   }
 
   /// The stream of teacher targets of a policy. Throws as `hook` does.
   public func logits(_ policy: String) throws -> Manifest.Stream {
     guard let stream = manifest.logits[policy] else {
+      try requireReceipts(StreamSpec.logitsPrefix + policy)
       let there = manifest.logits.keys.sorted().joined(separator: ", ")
       throw ActCacheError.missing(
         "\(path): no logits \(policy); the cache holds \(there.isEmpty ? "none" : there); harvest again with --logits "
           + "\(policy) to add them")
     }
-    try requireWhole("logits \(policy)", stream)
+    try requireWhole(StreamSpec.logitsPrefix + policy, "logits \(policy)", stream)
     return stream
   }
 
-  private func requireWhole(_ name: String, _ stream: Manifest.Stream) throws {
+  private func requireReceipts(_ stream: String) throws(ActCacheError) {
+    let files = lost.filter { $0.hasPrefix(stream + "/") }
+    if !files.isEmpty { throw .incomplete("\(path): \(Manifest.lostReceipts(files, path: path))") }
+  }
+
+  private func requireWhole(_ folder: String, _ name: String, _ stream: Manifest.Stream) throws {
     guard stream.nSequences < manifest.nSequences else { return }
+    try requireReceipts(folder)
     throw ActCacheError.incomplete(
       "\(path): \(name) is there for sequences 0..<\(stream.nSequences) of \(manifest.nSequences); harvest it for the "
         + "rest, or use an earlier generation")

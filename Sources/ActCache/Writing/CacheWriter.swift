@@ -75,9 +75,8 @@ package final class CacheWriter {
   }
 
   /// Derives the manifest from what is there and writes it if it says something new.
-  /// - Returns: the manifest, and whether it was written.
   @discardableResult
-  package func writeManifest() throws -> (manifest: Manifest, isNew: Bool) {
+  package func writeManifest() throws -> CacheIndex.Outcome {
     try CacheIndex.write(cache: path, files: files)
   }
 
