@@ -14,12 +14,13 @@ struct InfoCommand: ParsableCommand {
     let reader = try CacheReader(path: CacheFolder(cache).path, generation: generation, allowIncomplete: true)
     let manifest = reader.manifest
     if json { return try printJSON(manifest) }
+    let state = try state(reader)
     let (spec, tokens) = (manifest.spec, manifest.identity.tokens)
     let files = manifest.shards.flatMap(\.files)
     let first = tokens.bos.map { "each begins with token \($0)" } ?? "without BOS"
     print(
       """
-      \(cache): \(state(reader))
+      \(cache): \(state)
       \(grouped(manifest.nSequences)) sequences of \(manifest.context) tokens (\(grouped(manifest.nTextTokens)) of text), \
       \(grouped(manifest.heldOut.count)) held out, \(manifest.shards.count) shards, \
       \(byteSize(files.reduce(0) { $0 + $1.bytes })) on disk
@@ -73,18 +74,22 @@ struct InfoCommand: ParsableCommand {
     }
   }
 
-  private func state(_ cache: CacheReader) -> String {
+  private func state(_ cache: CacheReader) throws -> String {
     let manifest = cache.manifest
     if !cache.lost.isEmpty { return "incomplete; \(Manifest.lostReceipts(cache.lost, path: cache.path))" }
-    if manifest.isComplete {
-      return manifest.generations.count > 1 ? "complete, generation \(manifest.generation)" : "complete"
-    }
     if manifest.generation == 0 { return "incomplete; the same harvest command continues it" }
-    let short = (manifest.hooks.merging(manifest.logits) { hook, _ in hook }).filter {
-      $0.value.nSequences < manifest.nSequences
+    var clauses = [manifest.isComplete ? "complete" : "incomplete"]
+    if manifest.generations.count > 1 { clauses[0] += ", generation \(manifest.generation)" }
+    clauses += manifest.shortStreams.map { stream, n in
+      "\(stream.name) has \(grouped(n)) of \(grouped(manifest.nSequences)) sequences, "
+        + "\(stream.harvestCommand(cache: cache.path)) adds the rest"
     }
-    return
-      "incomplete; \(short.keys.sorted().joined(separator: ", ")): not all sequences are there; harvest them for the rest"
+    let nMore = generation == nil ? try cache.sequencesOfUnfinishedText() : 0
+    if nMore > 0 {
+      clauses.append(
+        "of a longer text \(grouped(nMore)) more sequences are there, the same harvest command continues it")
+    }
+    return clauses.joined(separator: "; ")
   }
 }
 

@@ -11,7 +11,8 @@ struct VerifyCommand: ParsableCommand {
     commandName: "verify", abstract: "Check every file of a cache, and with the model that the cache is the model's.",
     discussion: """
       Says of each problem which file it is in and what to do. Exit codes: 0 nothing is wrong, 65 something is damaged, \
-      69 something is missing, 78 the cache is another model's.
+      69 something is missing, 78 the cache is another model's. A stream that ends with an earlier text of a cache that has \
+      grown is whole: a note says how to add the rest.
       """)
 
   @Argument(help: "The cache's folder.") var cache: String

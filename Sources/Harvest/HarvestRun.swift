@@ -169,6 +169,11 @@ package final class HarvestRun {
         "\(configuration.out): \(Manifest.lostReceipts(index.lost, path: configuration.out))"
           + ", or actcache index --forget \(configuration.out) to give them up")
     }
+    for (stream, nSequences) in index.manifest.shortStreams {
+      notice(
+        "\(configuration.out): \(stream.name) ends with an earlier text, at sequence \(nSequences) of "
+          + "\(index.manifest.nSequences); \(stream.harvestCommand(cache: configuration.out)) adds the rest")
+    }
     return index.isNew || summary.nNewShards > 0 ? .finished(summary) : .alreadyComplete(summary)
   }
 

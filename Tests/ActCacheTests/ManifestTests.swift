@@ -223,12 +223,18 @@ struct ManifestTests {
     try cache.write(12, to: folder.path)
     try SmallCache().write(24, to: folder.path)
     let reader = try CacheReader(path: folder.path)
-    #expect(!reader.manifest.isComplete && reader.manifest.generation == 2)
+    #expect(reader.manifest.isComplete && reader.manifest.generation == 2)
+    #expect(reader.manifest.shortStreams.map(\.stream.name) == ["hooks/b"])
+    let command = "actcache harvest --model MODEL --hook b --out \(folder.path) --dtype f32"
+    #expect(
+      try Verification(cache: folder.path, level: .quick, threads: 1).findings.map(\.description) == [
+        "note: \(folder.path)/hooks/b: it ends with an earlier text, at sequence 12 of 24; \(command) adds the rest"
+      ])
     #expect(try reader.hook("blocks.0.hook_resid_post").nSequences == 24)
     let error = #expect(throws: ActCacheError.self) { try reader.hook("b") }
     #expect(
       error?.description
-        == "\(folder.path): b is there for sequences 0..<12 of 24; harvest it for the rest, or use an earlier generation"
+        == "\(folder.path): b is there for sequences 0..<12 of 24; \(command) adds the rest; or use an earlier generation"
     )
     #expect(error?.exitCode == 69)
     #expect(try CacheReader(path: folder.path, generation: 1).hook("b").nSequences == 12)

@@ -272,4 +272,43 @@ import Testing
     #expect(try actcache("index", cache, "--forget").output.contains("\(hook) is gone"))
     #expect(try actcache("verify", cache, "--quick").status == 0)
   }
+
+  @Test func aHookThatWasNotAskedForOfALongerTextIsNamedWithTheCommandThatAddsIt() throws {
+    func harvest(_ tokens: String?, _ hooks: String...) throws -> Outcome {
+      try actcache(
+        ["harvest", "--model", "data/model", "--out", cache]
+          + (tokens.map { ["--corpus", "data/stories.jsonl.zst", "--context", "16", "--tokens", $0] } ?? []) + [
+            "--hook"
+          ]
+          + hooks)
+    }
+    #expect(try harvest("1024", "blocks.0.hook_resid_post").status == 0)
+    let longer = try harvest("2048", "blocks.0.hook_resid_post")
+    let command = "actcache harvest --model MODEL --hook \(hook) --out \(cache)"
+    #expect(
+      longer.status == 0
+        && longer.errors.hasSuffix(
+          "actcache: \(cache): hooks/\(hook) ends with an earlier text, at sequence 64 of 128; \(command) adds the rest\n"
+        ),
+      "\(longer)")
+    let verify = try actcache("verify", cache)
+    #expect(verify.status == 0 && verify.output.contains("; \(command) adds the rest\n\(cache): nothing is wrong"))
+    let info = try actcache("info", cache)
+    #expect(
+      info.output.hasPrefix(
+        "\(cache): complete, generation 2; hooks/\(hook) has 64 of 128 sequences, \(command) adds the rest\n"),
+      "\(info)")
+    let added = try harvest(nil, hook)
+    #expect(added.status == 0 && !added.errors.contains("adds the rest"), "\(added)")
+    #expect(try actcache("info", cache).output.hasPrefix("\(cache): complete, generation 2\n"))
+    // An extension that stopped on the way.
+    #expect(try harvest("3072", "blocks.0.hook_resid_post", hook).status == 0)
+    try FileManager.default.removeItem(atPath: cache + "/generations/192.json")
+    try FileManager.default.removeItem(atPath: cache + "/manifest.json")
+    #expect(
+      try actcache("info", cache).output.hasPrefix(
+        "\(cache): complete, generation 2; of a longer text 64 more sequences are there, the same harvest command "
+          + "continues it\n"))
+    #expect(try actcache("verify", cache, "--quick").status == 69)
+  }
 }

@@ -77,11 +77,20 @@ extension CacheSurvey {
       let there = Set((receipts[name] ?? []).map(\.range)).union(damaged[name] ?? [])
       let lost = lost(name).filter { damaged[name]?.contains($0) != true }
       let missing = cut.pieces.map(\.range).filter { $0.upperBound <= end && !there.contains($0) }
-      guard !missing.isEmpty || !lost.isEmpty else { continue }
-      let all = CacheSurvey.joined(Set(missing).union(lost).sorted { $0.lowerBound < $1.lowerBound })
+      // A stream that ends where a text does was not asked for beyond it.
+      let reach = there.union(lost).map(\.upperBound).max() ?? 0
+      let isShort = reach < end && generations.contains { $0.nSequences == reach }
+      if isShort, let stream = receipts[name]?.first?.stream {
+        add(
+          .note, name, "it ends with an earlier text, at sequence \(reach) of \(end)",
+          remedy: "\(stream.harvestCommand(cache: folder.path)) adds the rest")
+      }
+      let all = Set(isShort ? missing.filter { $0.upperBound <= reach } : missing).union(lost)
+      if all.isEmpty { continue }
       let text = max(end, manifest?.nSequences ?? 0)
+      let list = CacheSurvey.joined(all.sorted { $0.lowerBound < $1.lowerBound })
       add(
-        .incomplete, name, "sequences \(CacheSurvey.sentence(all)) of \(text) are missing",
+        .incomplete, name, "sequences \(CacheSurvey.sentence(list)) of \(text) are missing",
         remedy: lost.isEmpty ? "\(again), or actcache repair \(folder.path)" : repair)
     }
   }

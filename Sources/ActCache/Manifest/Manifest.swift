@@ -60,10 +60,19 @@ public struct Manifest: Codable, Equatable, Sendable {
   public var context: Int { spec.identity.tokens.context }
   /// Positions in all sequences, padding included.
   public var nTokens: Int { nSequences * context }
-  /// False while the first harvest goes on, or while a stream lacks a range.
+  /// False while the first harvest goes on, or while a stream lacks part of a text. A stream may end with an earlier text
+  /// than the tokens: `shortStreams`.
   public var isComplete: Bool {
-    generation > 0 && hooks.values.allSatisfy { $0.nSequences == nSequences }
-      && logits.values.allSatisfy { $0.nSequences == nSequences }
+    let ends = Set(generations.map(\.nSequences))
+    return generation > 0 && (Array(hooks.values) + Array(logits.values)).allSatisfy { ends.contains($0.nSequences) }
+  }
+
+  /// Streams that are not there for all sequences, by name, and for how many they are.
+  package var shortStreams: [(stream: StreamSpec, nSequences: Int)] {
+    streams.sorted { $0.name < $1.name }.compactMap { stream in
+      let entry = stream.hookName.flatMap { hooks[$0] } ?? stream.policyName.flatMap { logits[$0] }
+      return entry.flatMap { $0.nSequences < nSequences ? (stream, $0.nSequences) : nil }
+    }
   }
 
   static let name = "manifest.json"

@@ -62,6 +62,15 @@ public struct StreamSpec: Codable, Equatable, Sendable {
     name.hasPrefix(StreamSpec.logitsPrefix) ? String(name.dropFirst(StreamSpec.logitsPrefix.count)) : nil
   }
 
+  /// The command that adds what the stream lacks of the tokens of a cache.
+  package func harvestCommand(cache: String) -> String {
+    let defaults = StreamSpec.hook("", width: width, dtype: "bf16")
+    // A policy goes with some hook.
+    return "actcache harvest --model MODEL --hook \(hookName ?? "HOOK")" + (policyName.map { " --logits \($0)" } ?? "")
+      + " --out \(cache)" + (type == nil || dtype == defaults.dtype ? "" : " --dtype \(dtype)")
+      + (type == nil || codec == defaults.codec ? "" : " --codec \(codec)")
+  }
+
   /// How its values are stored; nil for tokens and targets.
   public var type: StorageType? { StorageType(dtype) }
 

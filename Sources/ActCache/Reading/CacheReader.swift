@@ -65,6 +65,19 @@ public final class CacheReader: Sendable {
     }
   }
 
+  /// Sequences that are on disk behind this generation: of a longer text that is still being harvested, if it is the
+  /// newest.
+  package func sequencesOfUnfinishedText() throws(ActCacheError) -> Int {
+    let names = try fileErrors { () throws(MemoryError) in try listFolder("\(path)/receipts/\(StreamSpec.tokens)") }
+    let end = manifest.nSequences
+    return names.reduce(0) { sum, name in
+      guard case .receipt(_, let range) = CacheFolder.kind(of: "receipts/\(StreamSpec.tokens)/\(name)"),
+        range.lowerBound >= end
+      else { return sum }
+      return sum + range.count
+    }
+  }
+
   /// The stream of activations at a hook. Throws `ActCacheError.missing` with the hooks that there are, `.incomplete`
   /// if it does not reach to the end of this generation.
   public func hook(_ name: String) throws -> Manifest.Stream {
@@ -99,8 +112,8 @@ public final class CacheReader: Sendable {
     guard stream.nSequences < manifest.nSequences else { return }
     try requireReceipts(folder)
     throw ActCacheError.incomplete(
-      "\(path): \(name) is there for sequences 0..<\(stream.nSequences) of \(manifest.nSequences); harvest it for the "
-        + "rest, or use an earlier generation")
+      "\(path): \(name) is there for sequences 0..<\(stream.nSequences) of \(manifest.nSequences); "
+        + "\(try spec(of: folder).harvestCommand(cache: path)) adds the rest; or use an earlier generation")
   }
 
   /// How the activations of a stream are stored. Throws as `hook` and `logits` do.
