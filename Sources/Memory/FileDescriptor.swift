@@ -13,12 +13,20 @@ public struct FileDescriptor: ~Copyable, Sendable {
     self.files = files
   }
 
-  /// open(2), read-only.
+  /// open(2), read-only, of a file or folder; anything else is a `MemoryError.format`.
   public init(readingFrom path: String) throws(MemoryError) { try self.init(readingFrom: path, files: RealFiles()) }
 
   /// open(2), read-only.
   package init(readingFrom path: String, files: any FileOperations) throws(MemoryError) {
     self.init(owning: try uninterrupted { () throws(MemoryError) in try files.open(path) }, files: files)
+  }
+
+  /// open(2), read-only, of whatever can be read from its beginning to its end; of a named pipe it waits for a writer.
+  public init(streamingFrom path: String) throws(MemoryError) {
+    let number = try uninterrupted { () throws(MemoryError) in
+      try check("open", path) { unsafe open(path, O_RDONLY | O_CLOEXEC) }
+    }
+    self.init(owning: OpenFile(number: number, path: path))
   }
 
   /// open(2), for writing a file that must not exist yet.

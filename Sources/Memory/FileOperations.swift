@@ -20,7 +20,7 @@ package struct OpenFile: Hashable, Sendable {
 package protocol FileOperations: Sendable {
   /// open(2) for writing a file that must not exist yet (O_EXCL).
   func create(_ path: String) throws(MemoryError) -> OpenFile
-  /// open(2), read-only.
+  /// open(2), read-only, of a file or folder; anything else is a `MemoryError.format`. Does not wait.
   func open(_ path: String) throws(MemoryError) -> OpenFile
   /// write(2) at the end of what was written so far. Returns how many bytes were written, which may be fewer.
   func write(_ bytes: RawSpan, to file: OpenFile) throws(MemoryError) -> Int

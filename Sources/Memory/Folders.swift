@@ -19,6 +19,10 @@ package func createFolder(_ path: String, files: any FileOperations) throws(Memo
   }
 }
 
+/// rmdir(2): removes a folder if nothing is in it, and says whether it did.
+@discardableResult
+package func removeEmptyFolder(_ path: String) -> Bool { unsafe rmdir(path) == 0 }
+
 /// A file counts too; it shows itself when something is created under it.
 private func exists(_ path: String, _ files: any FileOperations) throws(MemoryError) -> Bool {
   do { _ = try FileDescriptor(readingFrom: path, files: files) } catch .system(_, _, ENOENT) {

@@ -13,7 +13,7 @@ public enum MemoryError: Error, Equatable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .system(let call, let path, let errno):
-      "\(path): \(call) failed: \(errorText(errno))\(remedy(errno))"
+      "\(path): \(call) failed: \(errorText(errno))\(remedy(call, errno))"
     case .format(let path, let what): "\(path): \(what)"
     case .outOfBounds(let path, let offset, let count, let size):
       "\(path): bytes \(offset)..<\(offset &+ count) asked for, the file has \(size); it is cut short or not of this format"
@@ -27,7 +27,9 @@ extension MemoryError {
   public var exitCode: Int32 {
     switch self {
     case .outOfBounds, .format: 65
-    case .system("open", _, ENOENT), .system("opendir", _, ENOENT): 66
+    case .system("open", _, ENOENT), .system("opendir", _, ENOENT), .system("open", _, EACCES),
+      .system("opendir", _, EACCES):
+      66
     case .system(_, _, EACCES), .system(_, _, EPERM), .system(_, _, EROFS), .system(_, _, ENOTDIR),
       .system(_, _, ENOENT):
       73

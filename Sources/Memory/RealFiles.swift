@@ -6,12 +6,29 @@ package struct RealFiles: FileOperations {
 
   package func create(_ path: String) throws(MemoryError) -> OpenFile {
     try OpenFile(
-      number: check("open", path) { unsafe Foundation.open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644) },
+      number: check("create", path) { unsafe Foundation.open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644) },
       path: path)
   }
 
   package func open(_ path: String) throws(MemoryError) -> OpenFile {
-    try OpenFile(number: check("open", path) { unsafe Foundation.open(path, O_RDONLY | O_CLOEXEC) }, path: path)
+    // A named pipe would keep open(2) waiting for a writer, and no signal ends that.
+    let flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK
+    let file = try OpenFile(number: check("open", path) { unsafe Foundation.open(path, flags) }, path: path)
+    do throws(MemoryError) {
+      let kind = try status(of: file).st_mode & S_IFMT
+      if kind == S_IFREG || kind == S_IFDIR { return file }
+      throw MemoryError.format(
+        path: path, "it is no file, but a \(kind == S_IFIFO ? "named pipe" : "device or socket")")
+    } catch {
+      _ = Foundation.close(file.number)
+      throw error
+    }
+  }
+
+  private func status(of file: OpenFile) throws(MemoryError) -> stat {
+    var status = stat()
+    try check("fstat", file.path) { unsafe fstat(file.number, &status) }
+    return status
   }
 
   package func write(_ bytes: RawSpan, to file: OpenFile) throws(MemoryError) -> Int {
@@ -30,8 +47,7 @@ package struct RealFiles: FileOperations {
   }
 
   package func size(of file: OpenFile) throws(MemoryError) -> Int {
-    var status = stat()
-    try check("fstat", file.path) { unsafe fstat(file.number, &status) }
+    let status = try status(of: file)
     if status.st_mode & S_IFMT == S_IFDIR { throw .system(call: "read", path: file.path, errno: EISDIR) }
     return Int(status.st_size)
   }

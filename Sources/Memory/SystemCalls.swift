@@ -3,8 +3,12 @@ import Foundation
 /// The system's words for an error number (strerror).
 func errorText(_ errno: Int32) -> String { unsafe String(cString: strerror(errno)) }
 
-func remedy(_ errno: Int32) -> String {
+private func isReading(_ call: String) -> Bool { call == "open" || call == "opendir" }
+
+func remedy(_ call: String, _ errno: Int32) -> String {
   switch errno {
+  case EACCES where isReading(call), EPERM where isReading(call):
+    "; you may not read it: change its permissions, or have its owner run this"
   case ENOSPC, EDQUOT: "; free some space or choose another folder, then run the same command again"
   case EACCES, EPERM, EROFS: "; choose a place that you may write, or change its permissions"
   case ENOENT: "; check the path"

@@ -61,4 +61,28 @@ import Testing
     try DurableFile.write([1], to: folder.path + "/a/b/c/f")
     #expect(try MappedFile(path: folder.path + "/a/b/c/f").count == 1)
   }
+
+  @Test func aNamedPipeIsRefusedAndNotWaitedFor() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path + "/pipe"
+    #expect(mkfifo(path, 0o600) == 0)
+    let error = MemoryError.format(path: path, "it is no file, but a named pipe")
+    #expect(throws: error) { _ = try FileDescriptor(readingFrom: path) }
+    #expect(throws: error) { _ = try MappedFile(path: path) }
+    #expect(throws: error) { _ = try readFile(path, atMost: 9) }
+  }
+
+  @Test func whatMayNotBeReadIsNotCalledAPlaceToWrite() {
+    let read = MemoryError.system(call: "open", path: "/s", errno: EACCES)
+    #expect(
+      "\(read)"
+        == "/s: open failed: Permission denied; you may not read it: change its permissions, or have its owner run this"
+    )
+    #expect(read.exitCode == 66)
+    let write = MemoryError.system(call: "create", path: "/s", errno: EACCES)
+    #expect(
+      "\(write)"
+        == "/s: create failed: Permission denied; choose a place that you may write, or change its permissions")
+    #expect(write.exitCode == 73)
+  }
 }

@@ -31,4 +31,21 @@ import Testing
     _ = consume second
     #expect(try isFree(folder, .exclusive))
   }
+
+  @Test func aLockWhoseFileWasRemovedKeepsNobodyOut() throws {
+    let folder = try TemporaryFolder()
+    guard let first = try FolderLock(folder: folder.path) else {
+      Issue.record("a new lock is held")
+      return
+    }
+    try first.removeFile()
+    guard let second = try FolderLock(folder: folder.path) else {
+      Issue.record("a lock without a name is in the way")
+      return
+    }
+    #expect(try listFolder(folder.path) == [".lock"])
+    #expect(try !isFree(folder, .exclusive))
+    _ = consume first
+    _ = consume second
+  }
 }

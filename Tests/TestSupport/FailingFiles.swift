@@ -18,7 +18,8 @@ package final class FailingFiles: FileOperations {
     /// The system call, as the real operations name it in their errors.
     var name: String {
       switch self {
-      case .create, .open: "open"
+      case .create: "create"
+      case .open: "open"
       case .write: "write"
       case .read: "pread"
       case .size: "fstat"

@@ -21,7 +21,7 @@ package struct CacheFolder: Sendable {
   }
 
   package let path: String
-  /// Relative to the cache, sorted; folders are left out and symbolic links not followed.
+  /// Relative to the cache, sorted; folders are left out, pipes and the like are not, and symbolic links not followed.
   package let files: [String]
 
   /// Behind the name of a file that was moved aside.
@@ -62,7 +62,7 @@ package struct CacheFolder: Sendable {
     }
     return names.filter { name in
       let type = (try? manager.attributesOfItem(atPath: path + "/" + name))?[.type] as? FileAttributeType
-      return type == .typeRegular || type == .typeSymbolicLink
+      return type != .typeDirectory
     }.sorted()
   }
 

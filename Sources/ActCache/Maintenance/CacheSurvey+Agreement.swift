@@ -99,7 +99,7 @@ extension CacheSurvey {
     ranges.map { "\($0)" }.joined(separator: ", ")
   }
 
-  private static func joined(_ ranges: [Range<Int>]) -> [Range<Int>] {
+  static func joined(_ ranges: [Range<Int>]) -> [Range<Int>] {
     var result: [Range<Int>] = []
     for range in ranges {
       if let last = result.last, last.upperBound == range.lowerBound {
@@ -137,7 +137,11 @@ extension CacheSurvey {
     let index = "run actcache index \(folder.path)"
     let written: Manifest?
     do { written = try result.get() } catch let error as ActCacheError {
-      if case .damaged(_, let what, _) = error { return add(.corrupt, file, what, remedy: index) }
+      if case .damaged(_, let what, _) = error {
+        // No file can be put in the place of a folder.
+        let isFile = folder.files.contains(file)
+        return add(.corrupt, file, what, remedy: isFile ? index : repair, moves: isFile ? [] : [file])
+      }
       return add(.unreadable, file, "\(error)", remedy: CacheSurvey.mend)
     } catch { return add(.unreadable, file, "\(error)", remedy: CacheSurvey.mend) }
     // What the records say can be known only if they are whole; while they are written, it changes.

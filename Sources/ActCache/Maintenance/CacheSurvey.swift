@@ -85,6 +85,11 @@ package struct CacheSurvey: Sendable {
     }.sorted { $0.lowerBound < $1.lowerBound }
   }
 
+  /// What is there of each stream, by name; neighbours are joined.
+  package var ranges: [(stream: String, ranges: [Range<Int>])] {
+    receipts.sorted { $0.key < $1.key }.map { ($0.key, CacheSurvey.joined($0.value.map(\.range))) }
+  }
+
   /// The token chain after `n` sequences; nil if no record says.
   func chain(at n: Int) -> String? { witness?.chain(at: n) }
 

@@ -22,7 +22,13 @@ package enum CacheIndex {
     let manifest = try Manifest(CacheContents(cache: cache, files: files), path: cache)
     let bytes = try manifest.sealed
     let path = cache + "/" + Manifest.name
-    let there = try fileErrors { () throws(MemoryError) in try CacheIndex.bytes(path, files) }
+    let there = try fileErrors { () throws(MemoryError) in
+      do throws(MemoryError) { return try CacheIndex.bytes(path, files) } catch .system(_, _, EISDIR) {
+        // No file can be put in the place of a folder.
+        try moveFile(path, to: path + CacheFolder.quarantineSuffix, files: files)
+        return nil
+      }
+    }
     if there == bytes { return Outcome(manifest: manifest, isNew: false, lost: []) }
     if let there, !forgets, let former = try? Manifest(sealed: there, path: path) {
       let lost = manifest.lacks(of: former)
@@ -36,6 +42,6 @@ package enum CacheIndex {
   private static func bytes(_ path: String, _ files: any FileOperations) throws(MemoryError) -> [UInt8]? {
     do { return try readFile(path, atMost: ShardLimits.maxManifestBytes, files: files) } catch MemoryError.format {
       return nil
-    } catch MemoryError.system(_, _, let code) where code == ENOENT || code == EISDIR { return nil }
+    } catch MemoryError.system(_, _, ENOENT) { return nil }
   }
 }

@@ -91,6 +91,10 @@ extension FileRecord {
     let size: Int
     do { size = try FileDescriptor(readingFrom: file, files: files).size() } catch .system("open", _, ENOENT) {
       throw ActCacheError.damaged(file: file, what: "the file is gone, its receipt names it", remedy: remedy)
+    } catch .format(_, let what) {
+      throw ActCacheError.damaged(file: file, what: what, remedy: remedy)
+    } catch .system(_, _, EISDIR) {
+      throw ActCacheError.damaged(file: file, what: "it is a folder, not a file", remedy: remedy)
     } catch { throw ActCacheError.file(error) }
     if size != bytes {
       throw ActCacheError.damaged(

@@ -28,6 +28,10 @@ enum ShardFile: ~Copyable, Sendable {
       }
     } catch MemoryError.system("open", _, ENOENT) {
       throw ShardFault("the file is gone")
+    } catch MemoryError.format(_, let what) {
+      throw ShardFault(what)
+    } catch MemoryError.system(_, _, EISDIR) {
+      throw ShardFault("it is a folder, not a file")
     } catch let error as MemoryError { throw ActCacheError.file(error) }
   }
 

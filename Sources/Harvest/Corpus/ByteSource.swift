@@ -30,7 +30,7 @@ final class FileBytes: ByteSource {
   init(_ file: consuming FileDescriptor) { self.file = file }
 
   convenience init(path: String) throws {
-    let file = try FileDescriptor(readingFrom: path)
+    let file = try FileDescriptor(streamingFrom: path)
     // A folder can be opened, but has no bytes.
     _ = try file.size()
     self.init(file)
