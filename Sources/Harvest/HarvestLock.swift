@@ -21,6 +21,29 @@ struct HarvestLock: ~Copyable {
     self.folder = consume folder
   }
 
+  /// Removes the files of workers' locks that nobody holds but this process, which is number `index` of `count`.
+  borrowing func removeIdle(_ path: String, _ index: Int, of count: Int) {
+    for other in (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+    where other.hasPrefix(".lock.worker-") {
+      if count > 1 && other == HarvestLock.name(index, count) { continue }
+      if let lock = try? FolderLock(folder: path, name: other) { try? lock.removeFile() }
+    }
+    try? worker?.removeFile()
+  }
+
+  /// Removes the folders of a cache that never came to be, as far as nothing is in them, with its lock.
+  borrowing func removeEmptyCache(_ path: String, streams: [String], withFolder: Bool) {
+    let folders =
+      streams.flatMap { [$0, "receipts/" + $0] } + [
+        "hooks", "logits", "receipts/hooks", "receipts/logits", "receipts", "generations",
+      ]
+    for name in folders { removeEmptyFolder(path + "/" + name) }
+    let rest = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+    guard worker == nil, rest.allSatisfy({ $0.hasPrefix(".lock") }) else { return }
+    try? folder.removeFile()
+    if withFolder { removeEmptyFolder(path) }
+  }
+
   private static func name(_ index: Int, _ count: Int) -> String { ".lock.worker-\(index)-of-\(count)" }
 
   /// Whether workers beside number `index` of `count` hold their locks. True too if nobody can tell.

@@ -95,18 +95,28 @@ package final class HarvestRun {
     notice: @escaping @Sendable (String) -> Void = { _ in },
     progress: @escaping @Sendable (HarvestProgress) -> Void = { _ in }
   ) throws -> Outcome {
+    let isNew = !FileManager.default.fileExists(atPath: configuration.out)
     do { try createFolder(configuration.out, files: files) } catch { throw ActCacheError.file(error) }
     guard let lock = try HarvestLock(folder: configuration.out, worker: worker.index, of: worker.count) else {
       throw HarvestError.busy(path: configuration.out)
     }
-    let calibration = Calibration(
-      configuration: configuration, source: source, tokenizer: tokenizer, text: text, spec: spec,
-      files: files)
-    let streams = try calibration.resolve(streams, CacheContents(cache: configuration.out, files: files))
-    let writer = try CacheWriter(path: configuration.out, spec: spec, streams: streams, files: files)
-    let outcome = try runLocked(writer, interrupt, keepsSpans, notice, progress)
-    _ = consume lock
-    return outcome
+    do {
+      let calibration = Calibration(
+        configuration: configuration, source: source, tokenizer: tokenizer, text: text, spec: spec,
+        files: files)
+      let streams = try calibration.resolve(streams, CacheContents(cache: configuration.out, files: files))
+      let writer = try CacheWriter(path: configuration.out, spec: spec, streams: streams, files: files)
+      let outcome = try runLocked(writer, interrupt, keepsSpans, notice, progress)
+      switch outcome {
+      case .finished, .alreadyComplete: lock.removeIdle(configuration.out, worker.index, of: worker.count)
+      case .workerDone, .interrupted: break
+      }
+      return outcome
+    } catch {
+      lock.removeEmptyCache(
+        configuration.out, streams: [StreamSpec.tokens] + streams.map(\.name), withFolder: isNew)
+      throw error
+    }
   }
 
   private func runLocked(
