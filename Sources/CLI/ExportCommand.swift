@@ -8,7 +8,8 @@ struct ExportCommand: ParsableCommand {
     discussion: """
       Writes [sequences, context, width], unscaled, zero where a sequence has padding. Beside it go the numbers of the \
       sequences and which of them are held out (never train on those; --training-only leaves them out): in safetensors \
-      as tensors of the same file, for npy as NAME.sequences.npy and NAME.held_out.npy.
+      as tensors of the same file, for npy as NAME.sequences.npy and NAME.held_out.npy. Of a harvest that is not finished, \
+      --sequences gives what is there, all marked as held out: which will be is not decided yet.
       """)
 
   enum Values: String, CaseIterable, ExpressibleByArgument { case f32, native }
@@ -34,7 +35,8 @@ struct ExportCommand: ParsableCommand {
     settings.tokens = tokens
     settings.native = dtype == .native
     settings.trainingOnly = trainingOnly
-    let export = try SequenceExport(settings, cache: CacheReader(path: CacheFolder(cache).path, generation: generation))
+    let export = try SequenceExport(
+      settings, cache: CacheReader(path: CacheFolder(cache).path, generation: generation, allowIncomplete: true))
     let line = ProgressLine(quiet: json)
     let interruption = Interruption()
     let summary = try export.write(

@@ -11,7 +11,14 @@ struct InfoCommand: ParsableCommand {
   @Flag(help: "Print the manifest as one JSON object.") var json = false
 
   func run() throws {
-    let reader = try CacheReader(path: CacheFolder(cache).path, generation: generation, allowIncomplete: true)
+    let reader: CacheReader
+    do {
+      reader = try CacheReader(path: CacheFolder(cache).path, generation: generation, allowIncomplete: true)
+    } catch ActCacheError.incomplete(let what) {
+      // Nothing from sequence 0 on: then at least what there is.
+      if !json { try showRanges() }
+      throw ActCacheError.incomplete(what)
+    }
     let manifest = reader.manifest
     if json { return try printJSON(manifest) }
     let state = try state(reader)
@@ -71,6 +78,13 @@ struct InfoCommand: ParsableCommand {
         "logits \(policy): \(tail)KL of the rounding \(scientific(error.meanRounding)) (most "
           + "\(scientific(error.roundingMax))); measured on a sample of \(grouped(max(error.nTokens, error.nRounded))) tokens"
       )
+    }
+  }
+
+  private func showRanges() throws {
+    print("\(cache): incomplete; there are")
+    for (stream, ranges) in try CacheSurvey(cache).ranges {
+      print("\(stream): sequences \(ranges.map { "\($0.lowerBound)..<\($0.upperBound)" }.joined(separator: ", "))")
     }
   }
 

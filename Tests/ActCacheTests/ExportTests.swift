@@ -196,4 +196,28 @@ struct ExportTests {
     #expect(error == .missing("\(path): no sequence 20; it has 0 to 19"))
     #expect(throws: ActCacheError.self) { try SequenceDump(-1, of: reader) }
   }
+
+  @Test func whatIsThereOfAnUnfinishedHarvestCanBeNamed() throws {
+    try cache.write(24, to: folder.path + "/part", shards: [0, 1, 3])
+    var configuration = SequenceExport.Configuration()
+    (configuration.hook, configuration.out) = (hook, folder.path + "/x.npy")
+    let reader = try CacheReader(path: folder.path + "/part", allowIncomplete: true)
+    func refusal() -> String {
+      let error = #expect(throws: ActCacheError.self) { try SequenceExport(configuration, cache: reader) }
+      return error?.description ?? ""
+    }
+    #expect(
+      refusal()
+        == "\(folder.path)/part: \(hook) is there for sequences 0..<12, the harvest is not finished; --sequences 0-12 "
+        + "exports them")
+    configuration.sequences = "3-13"
+    #expect(refusal() == "--sequences 3-13: \(folder.path)/part has the sequences 0-12; choose among them")
+    configuration.sequences = "3-12"
+    configuration.trainingOnly = true
+    #expect(refusal().hasPrefix("--training-only: \(folder.path)/part has no held-out sequences before "))
+    configuration.trainingOnly = false
+    let summary = try SequenceExport(configuration, cache: reader).write()
+    #expect(summary.shape == [9, 4, 5] && summary.heldOut == Array(3..<12))
+    #expect(try floats(read("x.npy").suffix(9 * 4 * 5 * 4)) == expected(3..<12))
+  }
 }

@@ -311,4 +311,80 @@ import Testing
           + "continues it\n"))
     #expect(try actcache("verify", cache, "--quick").status == 69)
   }
+
+  @Test(arguments: ["shard", "receipt", "manifest"]) func aNamedPipeInPlaceOfAFileIsNamedAndMovedAside(what: String)
+    throws
+  {
+    let whole = try files()
+    let file = what == "shard" ? shard : what == "receipt" ? receipt : cache + "/manifest.json"
+    try FileManager.default.removeItem(atPath: file)
+    #expect(mkfifo(file, 0o600) == 0)
+    let verify = try actcache("verify", cache, "--quick")
+    #expect(
+      verify.status == 65 && verify.output.hasPrefix("corrupt: \(file): it is no file, but a named pipe; "), "\(verify)"
+    )
+    let info = try actcache("info", cache)
+    #expect(what == "receipt" ? info.status == 0 : info.status == 65 && info.errors.contains(file), "\(info)")
+    #expect(try actcache("repair", cache, "--model", "data/model").status == 0)
+    #expect(try actcache("verify", cache).status == 0)
+    for moved in [file, receipt] { try? FileManager.default.removeItem(atPath: moved + ".bad") }
+    #expect(try files() == whole)
+  }
+
+  @Test func aFolderInPlaceOfTheManifestIsMovedAside() throws {
+    let whole = try files()
+    let manifest = cache + "/manifest.json"
+    for command in ["repair", "index"] {
+      try FileManager.default.removeItem(atPath: manifest)
+      try FileManager.default.createDirectory(atPath: manifest + "/x", withIntermediateDirectories: true)
+      let info = try actcache("info", cache)
+      #expect(
+        info.status == 65 && info.errors.hasPrefix("actcache: \(manifest): it is a folder, not a file; run "), "\(info)"
+      )
+      let mended = try actcache(command, cache)
+      #expect(mended.status == 0, "\(mended)")
+      try FileManager.default.removeItem(atPath: manifest + ".bad")
+      #expect(try files() == whole)
+    }
+  }
+
+  @Test func whatIsThereIsShownEvenIfTheFirstShardIsNot() throws {
+    try FileManager.default.removeItem(atPath: cache + "/manifest.json")
+    for stream in ["tokens", "hooks/\(hook)"] {
+      try FileManager.default.removeItem(atPath: "\(cache)/receipts/\(stream)/000000000-000000032.json")
+    }
+    let info = try actcache("info", cache)
+    #expect(info.status == 69 && info.errors.contains("sequences from 0 on are missing"), "\(info)")
+    #expect(
+      info.output == "\(cache): incomplete; there are\nhooks/\(hook): sequences 32..<64\ntokens: sequences 32..<64\n")
+  }
+
+  @Test func aHarvestThatFindsNoTextLeavesNothing() throws {
+    let text = folder.path + "/empty.txt"
+    try Data().write(to: URL(fileURLWithPath: text))
+    func harvest(_ corpus: String) throws -> Outcome {
+      try actcache(
+        "harvest", "--model", "data/model", "--corpus", corpus, "--hook", hook, "--context", "16", "--out",
+        folder.path + "/none")
+    }
+    for corpus in [text, folder.path + "/missing.txt"] {
+      let outcome = try harvest(corpus)
+      #expect(outcome.status == 66, "\(outcome)")
+      #expect(!FileManager.default.fileExists(atPath: folder.path + "/none"))
+    }
+    try FileManager.default.createDirectory(atPath: folder.path + "/none", withIntermediateDirectories: true)
+    #expect(try harvest(text).status == 66)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/none") == [])
+  }
+
+  @Test func theWorkerWhoFindsNothingMissingRemovesTheLocksOfWorkers() throws {
+    for worker in ["0/2", "1/2"] {
+      let outcome = try actcache(
+        "harvest", "--model", "data/model", "--corpus", "data/stories.jsonl.zst", "--hook", hook, "--context", "16",
+        "--tokens", "1024", "--shard-tokens", "512", "--out", folder.path + "/shared", "--worker", worker)
+      #expect(outcome.status == 0, "\(outcome)")
+    }
+    let names = try FileManager.default.contentsOfDirectory(atPath: folder.path + "/shared")
+    #expect(names.filter { $0.hasPrefix(".lock") } == [".lock"])
+  }
 }

@@ -35,12 +35,14 @@ package struct SequenceExport {
   private let configuration: Configuration
   private let stored: StoredSequences
   private let numbers: [Int]
+  private let heldOut: Set<Int>
   private let width: Int
   private let type: ElementType
   private let metadata: [String: String]
 
-  /// - Throws: `ActCacheError.missing` for a hook or sequences that are not there, `.unsupported` for settings that make
-  ///   no sense.
+  /// - Parameter cache: of one that is not finished, sequences that are there can be named; all count as held out.
+  /// - Throws: `ActCacheError.missing` for a hook or sequences that are not there, `.incomplete` for one that lacks some
+  ///   unless sequences are named, `.unsupported` for settings that make no sense.
   package init(_ configuration: Configuration, cache: CacheReader) throws {
     self.configuration = configuration
     let manifest = cache.manifest
@@ -48,8 +50,21 @@ package struct SequenceExport {
     stored = try StoredSequences(cache)
     width = hook.width
     type = try SequenceExport.type(configuration, hook.dtype)
-    let range = try SequenceExport.range(configuration.sequences, of: manifest.nSequences, cache.path)
-    let heldOut = Set(manifest.heldOut)
+    let isFinished = manifest.generation > 0
+    guard configuration.sequences != nil || isFinished && hook.nSequences == manifest.nSequences else {
+      throw ActCacheError.incomplete(
+        "\(cache.path): \(configuration.hook) is there for sequences 0..<\(hook.nSequences)"
+          + (isFinished ? " of \(manifest.nSequences)" : ", the harvest is not finished")
+          + "; --sequences 0-\(hook.nSequences) exports them")
+    }
+    guard isFinished || !configuration.trainingOnly else {
+      throw ActCacheError.incomplete(
+        "--training-only: \(cache.path) has no held-out sequences before its harvest is finished; leave it out")
+    }
+    let range = try SequenceExport.range(configuration.sequences, of: hook.nSequences, cache.path)
+    // Until the end of the text is known, any sequence may come to be held out.
+    heldOut = isFinished ? Set(manifest.heldOut) : Set(range)
+    let heldOut = heldOut
     numbers = range.filter { !configuration.trainingOnly || !heldOut.contains($0) }
     guard !numbers.isEmpty else {
       throw ActCacheError.missing("--sequences \(range.lowerBound)-\(range.upperBound): all of them are held out")
@@ -108,7 +123,7 @@ package struct SequenceExport {
   ) throws -> Summary {
     var summary = Summary(
       shape: [numbers.count, context, width], dtype: type.rawValue,
-      heldOut: numbers.filter { stored.isHeldOut($0) })
+      heldOut: numbers.filter { heldOut.contains($0) })
     do {
       switch configuration.format {
       case .npy: try writeNPY(&summary, isInterrupted, progress)
@@ -191,7 +206,7 @@ package struct SequenceExport {
 
   // MARK: arrays
 
-  private var heldOutFlags: [UInt8] { numbers.map { stored.isHeldOut($0) ? 1 : 0 } }
+  private var heldOutFlags: [UInt8] { numbers.map { heldOut.contains($0) ? 1 : 0 } }
 
   private func lengths() throws -> [Int32] {
     try numbers.map { Int32(clamping: try stored.tokens(of: $0).length) }

@@ -11,6 +11,7 @@ public final class CacheReader: Sendable {
   /// them.
   package let lost: [String]
   let io: CacheIO
+  private let allowsIncomplete: Bool
   private let open = Mutex<[String: ShardReader]>([:])
   /// Number of the first frame of each shard, and of all frames. Every shard begins a frame.
   private let frameStarts: [Int]
@@ -19,8 +20,8 @@ public final class CacheReader: Sendable {
 
   /// - Parameters:
   ///   - generation: an earlier generation of a cache that has grown; by default the newest.
-  ///   - allowIncomplete: open what there is of a cache that is still being harvested; its held-out part is not the
-  ///     final one.
+  ///   - allowIncomplete: open what there is of a cache that is still being harvested, and of streams that do not reach
+  ///     to its end; its held-out part is not the final one.
   ///   - io: how to read the shards.
   /// - Throws: `ActCacheError`: `.missing` if there is no cache, `.incomplete` if part of it is missing, `.damaged`
   ///   naming the file and the remedy.
@@ -29,6 +30,7 @@ public final class CacheReader: Sendable {
   ) throws {
     self.path = path
     self.io = io
+    allowsIncomplete = allowIncomplete
     (manifest, lost) = try CacheReader.manifest(path: path, generation: generation)
     guard manifest.generation > 0 || allowIncomplete else {
       throw ActCacheError.incomplete(
@@ -109,7 +111,7 @@ public final class CacheReader: Sendable {
   }
 
   private func requireWhole(_ folder: String, _ name: String, _ stream: Manifest.Stream) throws {
-    guard stream.nSequences < manifest.nSequences else { return }
+    guard stream.nSequences < manifest.nSequences, !allowsIncomplete else { return }
     try requireReceipts(folder)
     throw ActCacheError.incomplete(
       "\(path): \(name) is there for sequences 0..<\(stream.nSequences) of \(manifest.nSequences); "
