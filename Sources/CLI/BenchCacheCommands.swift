@@ -134,7 +134,8 @@ struct BenchTrainCommand: ParsableCommand {
     var report = BenchReport()
     if options.cache == nil && options.model == nil {
       let result = try TrainBenchmark(
-        sae.configuration(width: d, latents: "24576"), batch: sae.batch, steps: steps, optimizer: optimizer
+        sae.configuration(width: d, latents: "24576"), batch: sae.batch, steps: steps, optimizer: optimizer,
+        startL0: sae.startL0
       ).run()
       if options.json && options.out == nil { return try printJSON(result) }
       report.train = result
@@ -158,7 +159,7 @@ struct BenchTrainCommand: ParsableCommand {
     report.train = try TrainBenchmark(
       sae.configuration(width: cache.hook(hook).width, latents: "8x"), batch: sae.batch, steps: steps,
       optimizer: optimizer,
-      source: CacheBatches(cache, hook: hook, batchSize: sae.batch, seed: 0)
+      source: CacheBatches(cache, hook: hook, batchSize: sae.batch, seed: 0), startL0: sae.startL0
     ).run()
     try options.print(report)
     _ = holder

@@ -83,11 +83,17 @@ struct BenchSAEOptions: ParsableArguments {
   var latents: String?
   @Option(help: "topk, batchtopk, matryoshka: active latents per token.") var k = 32
   @Option(help: "relu, gated, panneal: λ of the L1 penalty.") var l1: Float = 1
+  @Option(
+    help: "Active latents per token at the start, as a trained SAE has them; by default what random weights give.")
+  var startL0: Double?
   @Option(help: "Tokens per step.") var batch = 4096
 
   func validate() throws {
     guard (1...1 << 20).contains(batch) else {
       throw ValidationError("--batch \(batch): allowed are 1 to 1,048,576")
+    }
+    guard startL0.map({ $0 > 0 }) ?? true else {
+      throw ValidationError("--start-l0 \(startL0 ?? 0): it must be above 0")
     }
   }
 

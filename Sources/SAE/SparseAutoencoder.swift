@@ -62,6 +62,18 @@ package final class SparseAutoencoder: Autoencoder {
 
   package func prepare(from sample: borrowing Matrix) { setDecoderBias(fromMedianOf: sample) }
 
+  /// Shifts all of `bEnc` alike, so that about `l0` pre-activations per token of `sample` are positive.
+  package func lowerBias(toL0 l0: Double, on sample: borrowing Matrix) {
+    let rows = min(256, sample.rows)
+    var centred = Matrix(rows, configuration.dIn)
+    center(sample.copy(rows: 0..<rows), by: bDec.value, into: &centred)
+    var preActs = Matrix(rows, configuration.dSAE)
+    gemm(centred, wEnc.value, into: &preActs, transposeB: true)
+    let sorted = preActs.values.sorted(by: >)
+    let place = min(max(0, Int(l0 * Double(rows))), sorted.count - 1)
+    bEnc.value = Matrix(1, configuration.dSAE, repeating: -sorted[place])
+  }
+
   package func begin(step: Int, of nSteps: Int) { rule.begin(step: step, of: nSteps) }
 
   package func encode(_ x: borrowing Matrix) -> SparseCode {

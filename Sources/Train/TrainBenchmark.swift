@@ -59,18 +59,23 @@ package struct TrainBenchmark {
   package let steps: Int
   private let optimizer: OptimizerConfiguration
   private let source: (any BatchSource)?
+  private let startL0: Double?
   private static let uncounted = 2
 
-  /// - Parameter source: of batches of `batch` tokens; nil for synthetic ones.
+  /// - Parameters:
+  ///   - source: of batches of `batch` tokens; nil for synthetic ones.
+  ///   - startL0: latents per token that are active at the start; nil: as many as random weights give, about half. A trained
+  ///     SAE has few, and costs less.
   package init(
     _ configuration: SAEConfiguration, batch: Int, steps: Int, optimizer: OptimizerConfiguration = .init(),
-    source: (any BatchSource)? = nil
+    source: (any BatchSource)? = nil, startL0: Double? = nil
   ) {
     self.configuration = configuration
     self.batch = batch
     self.steps = steps
     self.optimizer = optimizer
     self.source = source
+    self.startL0 = startL0
   }
 
   /// Two steps are not counted.
@@ -87,6 +92,13 @@ package struct TrainBenchmark {
       sae.setDecoderBias(fromMedianOf: read)
     } else {
       sae.setDecoderBias(fromMedianOf: pool[0].matrix)
+    }
+    if let startL0 {
+      if source == nil {
+        sae.lowerBias(toL0: startL0, on: pool[0].matrix)
+      } else {
+        sae.lowerBias(toL0: startL0, on: read)
+      }
     }
     var seconds: [Double] = []
     var optimizerSeconds: [Double] = []
