@@ -16,10 +16,14 @@ public struct StreamStatistics: Codable, Equatable, Sendable {
   public private(set) var normSum = 0.0
   public private(set) var maxNorm = 0.0
   public private(set) var maxAbs = 0.0
+  /// Σ (x − x̂)² with x̂ what is stored of x; nil where it was not measured.
+  public private(set) var squaredError: Double?
   private var histogram = NormHistogram()
 
-  public init(width: Int) {
+  /// - Parameter squaredError: 0 to measure also what storing costs.
+  public init(width: Int, squaredError: Double? = nil) {
     self.width = width
+    self.squaredError = squaredError
     sums = [Double](repeating: 0, count: width)
     squares = sums
   }
@@ -44,11 +48,17 @@ public struct StreamStatistics: Codable, Equatable, Sendable {
     return first
   }
 
+  /// Adds what storing the rows cost: Σ (x − x̂)².
+  package mutating func add(squaredError: Double) {
+    self.squaredError = self.squaredError.map { $0 + squaredError }
+  }
+
   /// False for what a file may say but no stream can have.
   func isConsistent(width: Int) -> Bool {
     self.width == width && sums.count == width && squares.count == width
       && [nTokens, nNonFinite].allSatisfy { (0...ShardLimits.maxCount).contains($0) }
       && (sums + squares + [normSum, maxNorm, maxAbs]).allSatisfy(\.isFinite)
+      && (squaredError.map { $0.isFinite && $0 >= 0 } ?? true)
   }
 
   /// Adds the sums of the sequences that follow.
@@ -64,6 +74,7 @@ public struct StreamStatistics: Codable, Equatable, Sendable {
     maxNorm = max(maxNorm, next.maxNorm)
     maxAbs = max(maxAbs, next.maxAbs)
     histogram.merge(next.histogram)
+    squaredError = squaredError.flatMap { mine in next.squaredError.map { mine + $0 } }
   }
 
   /// What derives from the sums.
@@ -73,14 +84,15 @@ public struct StreamStatistics: Codable, Equatable, Sendable {
     let variances = zip(squares, means).map { max(0, $0 / n - $1 * $1) }
     let d = Double(width)
     let median = histogram.median
+    let spread = variances.reduce(0, +)
     return HookStatistics(
       nTokens: nTokens, nNonFinite: nNonFinite,
-      mean: sums.reduce(0, +) / (n * d), variance: variances.reduce(0, +) / d,
+      mean: sums.reduce(0, +) / (n * d), variance: spread / d,
       meanNorm: normSum / n, meanSquaredNorm: squares.reduce(0, +) / n, medianSquaredNorm: median,
       maxNorm: maxNorm, maxAbs: maxAbs,
       nOutliers: histogram.count(above: 100 * median),
       scale: median > 0 ? (d / median).squareRoot() : 1,
-      channelMean: means, channelVariance: variances)
+      fvu: squaredError.map { spread > 0 ? $0 / (n * spread) : 0 }, channelMean: means, channelVariance: variances)
   }
 }
 
@@ -163,6 +175,8 @@ public struct HookStatistics: Codable, Equatable, Sendable {
   public let nOutliers: Int
   /// √(width / median ‖x‖²): times this, a typical ‖x‖² is the width.
   public let scale: Double
+  /// Σ (x − x̂)² / Σ (x − mean)² with x̂ what is stored of x: what the cache itself loses. nil in caches of before.
+  public let fvu: Double?
   public let channelMean: [Double]
   public let channelVariance: [Double]
 }

@@ -82,7 +82,7 @@ final class FrameEncoder: Sendable {
         + "channel \(channel) is "
     }
 
-    var statistics = StreamStatistics(width: width)
+    var statistics = StreamStatistics(width: width, squaredError: 0)
     for i in 0..<n {
       let nRows = Int(block.lengths[first + i])
       if let fault = statistics.add(values, from: i * context * width, nRows: nRows) {
@@ -109,12 +109,34 @@ final class FrameEncoder: Sendable {
             + "\(stream.coding.steps[error.index % width]); harvest with --dtype bf16 or f32")
       }
     }
+    addStorageError(of: values, content, stream.coding, lengths: block.lengths[first..<first + n], to: &statistics)
     let contentBytes = content.count
     if case .zstd(let level) = stream.codec {
       content = try compress(content, planeByteCount: values.count, level: level)
     }
     return Output(
       frame: EncodedFrame(bytes: content, contentBytes: contentBytes), statistics: statistics, nSaturated: nSaturated)
+  }
+
+  /// Adds what is lost between `values` and what a reader will make of `content`; padding does not count.
+  private func addStorageError(
+    of values: Span<Float>, _ content: [UInt8], _ coding: ValueCoding, lengths: ArraySlice<UInt32>,
+    to statistics: inout StreamStatistics
+  ) {
+    if coding.type == .float(.f32) { return }
+    let n = lengths.count * context
+    var stored = [Float](repeating: 0, count: context * coding.width)
+    for (i, length) in lengths.enumerated() {
+      let (row, count) = (i * context, Int(length))
+      content.withRawSpan { bytes in
+        var output = stored.mutableSpan
+        coding.decode(bytes, of: n, rows: row..<row + count, into: &output)
+      }
+      statistics.add(
+        squaredError: ChannelSums.squaredDistance(
+          values.extracting(row * coding.width..<(row + count) * coding.width), stored.span, count: count * coding.width
+        ))
+    }
   }
 
   /// Frames of teacher targets.

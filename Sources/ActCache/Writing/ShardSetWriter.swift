@@ -37,7 +37,7 @@ package final class ShardSetWriter {
     nSaturated = streams.map { _ in 0 }
     self.timer = timer
     next = range.lowerBound
-    statistics = streams.map { StreamStatistics(width: $0.width) }
+    statistics = streams.map { StreamStatistics(width: $0.width, squaredError: 0) }
     func start(_ stream: StreamSpec) throws -> ShardWriter {
       try ShardWriter.start(
         folder: cache, relativePath: Receipt.filePath(range, of: stream.name),
