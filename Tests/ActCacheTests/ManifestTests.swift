@@ -336,7 +336,7 @@ struct ManifestTests {
     ] {
       let steps = type == "fix:7" ? [Float](repeating: 0.5, count: 5) : nil
       let cache = SmallCache(hooks: [StreamSpec.hook("h", width: 5, dtype: type, steps: steps)])
-      let good = cache.block(0..<2)
+      let good = try cache.block(0..<2)
       var values = good.activations[0]
       values[5 * 6 + 3] = value
       let block = SequenceBlock(first: 0, tokens: good.tokens, lengths: good.lengths, activations: [values])

@@ -24,6 +24,11 @@ enum Python {
   /// - Returns: what it printed.
   @discardableResult
   static func run(_ script: String, _ arguments: [String]) throws -> String {
+    String(decoding: try output(script, arguments), as: UTF8.self)
+  }
+
+  /// The same where it prints bytes.
+  static func output(_ script: String, _ arguments: [String]) throws -> Data {
     let process = Process()
     let (output, errors) = (Pipe(), Pipe())
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
@@ -40,6 +45,6 @@ enum Python {
     guard process.terminationStatus == 0 else {
       throw Failure(description: String(decoding: complaints, as: UTF8.self))
     }
-    return String(decoding: printed, as: UTF8.self)
+    return printed
   }
 }

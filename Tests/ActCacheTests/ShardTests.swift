@@ -185,7 +185,7 @@ struct ShardTests {
     let cache = SmallCache()
     var writer: ShardSetWriter? = try CacheWriter(path: folder.path, spec: cache.spec, streams: cache.hooks).begin(
       0..<6)
-    try writer?.append(cache.block(0..<2))
+    try writer?.append(try cache.block(0..<2))
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/tokens").count == 1)
     writer = nil
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/tokens") == [])

@@ -8,6 +8,8 @@ import TestSupport
 struct SmallCache {
   var context = 4
   var hooks = [StreamSpec.hook("blocks.0.hook_resid_post", width: 5, dtype: "bf16")]
+  /// Policies of teacher targets.
+  var logits: [LogitPolicy] = []
   var nVocabulary = 100
   var pack = "concatenate"
   var bos: Int? = 1
@@ -47,6 +49,14 @@ struct SmallCache {
     return other
   }
 
+  /// The hooks and the teacher targets.
+  var streams: [StreamSpec] {
+    hooks
+      + logits.map {
+        .logits($0, nVocabulary: nVocabulary, dModel: 5, dtype: "f32", codec: hooks.first?.codec ?? "zstd:1")
+      }
+  }
+
   /// The token at a place: 1 (BOS) first in every sequence.
   func token(_ sequence: Int, _ position: Int) -> UInt32 {
     position == 0 && bos != nil ? 1 : UInt32((sequence * 7 + position * 3) % (nVocabulary - 2) + 2)
@@ -60,22 +70,26 @@ struct SmallCache {
     return factor * Float((sequence * 31 + position * 5 + channel * 3 + hook) % 127 - 63)
   }
 
-  func block(_ range: Range<Int>, of streams: [StreamSpec]? = nil) -> SequenceBlock {
-    SequenceBlock(
+  func block(_ range: Range<Int>, of streams: [StreamSpec]? = nil) throws -> SequenceBlock {
+    let streams = streams ?? self.streams
+    let targets = try streams.filter { $0.type == nil }.map { try self.targets(range, of: $0) }
+    return SequenceBlock(
       first: range.lowerBound,
       tokens: range.flatMap { s in (0..<context).map { token(s, $0) } },
       lengths: range.map { UInt32(length($0)) },
-      activations: (streams ?? hooks).map { hook in
+      activations: streams.filter { $0.type != nil }.map { hook in
         let h = hooks.firstIndex(of: hook) ?? 0
         return range.flatMap { s in (0..<context).flatMap { p in (0..<hook.width).map { value(s, p, $0, hook: h) } } }
-      })
+      },
+      targets: targets.map(\.frames),
+      policyErrors: Dictionary(uniqueKeysWithValues: targets.map { ($0.name, $0.error) }))
   }
 
   /// Writes `n` sequences to `path`, `blockFrames` frames at a time; of `shards` only those ranges, and no end.
   @discardableResult
   func write(_ n: Int, to path: String, blockFrames: Int = 1, shards: [Int]? = nil) throws -> [Receipt] {
     let spec = try spec
-    let writer = try CacheWriter(path: path, spec: spec, streams: hooks)
+    let writer = try CacheWriter(path: path, spec: spec, streams: streams)
     let contents = try writer.contents()
     var chain = TokenChain(baseKey: try spec.identity.baseKey())
     var receipts: [Receipt] = []
@@ -84,16 +98,16 @@ struct SmallCache {
       let end = contents.tokenReceipts.first { $0.first == first }?.end ?? min(n, spec.rangeEnd(from: first))
       let range = first..<end
       let before = chain
-      let whole = block(range)
+      let whole = try block(range, of: [])
       chain.append(tokens: whole.tokens, lengths: spec.hasLengths ? whole.lengths : [])
       first = end
       let tokens = contents.tokenReceipts.first { $0.first == range.lowerBound }
-      let missing = hooks.filter { hook in tokens.flatMap { contents.receipt(of: hook.name, matching: $0) } == nil }
+      let missing = streams.filter { hook in tokens.flatMap { contents.receipt(of: hook.name, matching: $0) } == nil }
       if missing.isEmpty && tokens != nil { continue }
       if let shards, !shards.contains(range.lowerBound / perShard) { continue }
       let shard = try writer.begin(range, streams: missing, writesTokens: tokens == nil)
       for start in stride(from: range.lowerBound, to: range.upperBound, by: perFrame * blockFrames) {
-        try shard.append(block(start..<min(range.upperBound, start + perFrame * blockFrames), of: missing))
+        try shard.append(try block(start..<min(range.upperBound, start + perFrame * blockFrames), of: missing))
       }
       receipts += try shard.commit(chain: (before, chain))
     }

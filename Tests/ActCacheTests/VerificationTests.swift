@@ -183,7 +183,7 @@ struct VerificationTests {
       folder: path, relativePath: receipt.file.path, header: ShardHeader(stream, of: cache.spec, range: 0..<4),
       files: RealFiles())
     var contents: [UInt8] = []
-    for (i, number) in cache.block(0..<4).activations[0].enumerated() {
+    for (i, number) in try cache.block(0..<4).activations[0].enumerated() {
       contents.append(u32: (i == (4 + 2) * 3 + 1 ? value : number).bitPattern)
     }
     for half in [contents.prefix(contents.count / 2), contents.suffix(contents.count / 2)] {

@@ -5,9 +5,12 @@ import Foundation
 ///
 /// Let p be the teacher, q a student, T the tokens that are not stored and r = p(T). Against the KL over the whole
 /// vocabulary, that over the stored tokens and one bucket for T is too small by r·KL(p_T/r ‖ q_T/q(T)), at least 0 and
-/// at most the KL itself, which depends on the student. `uniformLoss` is its value for a student that is uniform on T:
-/// r·(log |T| − H(p_T/r)). The gradients by the logits differ by at most 2r in L1, whatever the student.
-public struct PolicyError: Codable, Equatable, Sendable {
+/// at most the KL itself, which depends on the student: no number bounds it for all of them. `uniformLoss` is its value
+/// for a student that is uniform on T: r·(log |T| − H(p_T/r)). The gradients by the logits differ by at most 2r in L1,
+/// whatever the student.
+///
+/// What was not measured is nil, and absent in files: of `hidden`, which lists no tokens, all but the rounding.
+public struct PolicyError: Equatable, Sendable {
   /// Tokens of text that were measured.
   public private(set) var nTokens = 0
   /// r
@@ -26,15 +29,22 @@ public struct PolicyError: Codable, Equatable, Sendable {
 
   public init() {}
 
-  public var meanTailMass: Double { mean(tailMassSum, nTokens) }
-  public var meanUniformLoss: Double { mean(uniformLossSum, nTokens) }
-  public var meanEntropy: Double { mean(entropySum, nTokens) }
-  public var meanRounding: Double { mean(roundingSum, nRounded) }
-  /// Bounds of the L1 distance of the gradients.
-  public var meanGradientBound: Double { 2 * meanTailMass }
-  public var maxGradientBound: Double { 2 * tailMassMax }
+  public var meanTailMass: Double? { mean(tailMassSum, nTokens) }
+  public var meanUniformLoss: Double? { mean(uniformLossSum, nTokens) }
+  public var meanEntropy: Double? { mean(entropySum, nTokens) }
+  public var meanRounding: Double? { mean(roundingSum, nRounded) }
+  /// Bounds of the L1 distance of the gradients, for every student.
+  public var meanGradientBound: Double? { meanTailMass.map { 2 * $0 } }
+  public var maxGradientBound: Double? { nTokens > 0 ? 2 * tailMassMax : nil }
 
-  private func mean(_ sum: Double, _ count: Int) -> Double { sum / Double(max(1, count)) }
+  private func mean(_ sum: Double, _ count: Int) -> Double? { count > 0 ? sum / Double(count) : nil }
+
+  /// False for what a file may say but nobody can measure.
+  var isConsistent: Bool {
+    [nTokens, nRounded].allSatisfy { (0...ShardLimits.maxCount).contains($0) }
+      && [tailMassSum, tailMassMax, uniformLossSum, uniformLossMax, entropySum, roundingSum, roundingMax]
+        .allSatisfy { $0.isFinite && $0 >= 0 }
+  }
 
   /// Adds the tokens of `targets`, padding left out.
   package mutating func add(_ targets: TeacherTargets) {
@@ -90,5 +100,40 @@ public struct PolicyError: Codable, Equatable, Sendable {
     nRounded += other.nRounded
     roundingSum += other.roundingSum
     roundingMax = max(roundingMax, other.roundingMax)
+  }
+}
+
+extension PolicyError: Codable {
+  private enum CodingKeys: String, CodingKey {
+    case nTokens, tailMassSum, tailMassMax, uniformLossSum, uniformLossMax, entropySum
+    case nRounded, roundingSum, roundingMax
+  }
+
+  public init(from decoder: any Decoder) throws {
+    let members = try decoder.container(keyedBy: CodingKeys.self)
+    func number(_ key: CodingKeys) throws -> Double { try members.decodeIfPresent(Double.self, forKey: key) ?? 0 }
+    nTokens = try members.decodeIfPresent(Int.self, forKey: .nTokens) ?? 0
+    nRounded = try members.decodeIfPresent(Int.self, forKey: .nRounded) ?? 0
+    (tailMassSum, tailMassMax) = (try number(.tailMassSum), try number(.tailMassMax))
+    (uniformLossSum, uniformLossMax) = (try number(.uniformLossSum), try number(.uniformLossMax))
+    entropySum = try number(.entropySum)
+    (roundingSum, roundingMax) = (try number(.roundingSum), try number(.roundingMax))
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var members = encoder.container(keyedBy: CodingKeys.self)
+    if nTokens > 0 {
+      try members.encode(nTokens, forKey: .nTokens)
+      try members.encode(tailMassSum, forKey: .tailMassSum)
+      try members.encode(tailMassMax, forKey: .tailMassMax)
+      try members.encode(uniformLossSum, forKey: .uniformLossSum)
+      try members.encode(uniformLossMax, forKey: .uniformLossMax)
+      try members.encode(entropySum, forKey: .entropySum)
+    }
+    if nRounded > 0 {
+      try members.encode(nRounded, forKey: .nRounded)
+      try members.encode(roundingSum, forKey: .roundingSum)
+      try members.encode(roundingMax, forKey: .roundingMax)
+    }
   }
 }

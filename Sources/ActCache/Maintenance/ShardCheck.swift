@@ -133,7 +133,9 @@ struct ShardCheck: Sendable {
     guard let lengths else { return }
     let context = spec.identity.tokens.context
     for token in 0..<targets.nTokens {
-      let (sequence, position) = (frame * spec.sequencesPerFrame + token / context, token % context)
+      // Of targets, which may have fewer sequences in a frame than the hooks.
+      let first = frame * shard.header.sequencesPerFrame
+      let (sequence, position) = (first + token / context, token % context)
       let isText = position < Int(lengths[sequence])
       guard isText == (targets.starts[token] < targets.starts[token + 1]) else {
         throw shard.damaged(

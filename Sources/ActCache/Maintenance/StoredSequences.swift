@@ -38,6 +38,11 @@ package final class StoredSequences {
     try source.read(AnySequence(number: sequence), stream: stream, into: &output)
   }
 
+  /// The teacher's targets at the positions of a sequence, of a policy other than `hidden`.
+  package func targets(of sequence: Int, policy: LogitPolicy) throws -> TeacherTargets {
+    try source.targets(of: AnySequence(number: sequence), policy: policy)
+  }
+
   /// Where a sequence lies in a file.
   package struct Place: Encodable, Equatable, Sendable {
     /// Path of the shard.

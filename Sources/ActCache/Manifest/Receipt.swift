@@ -79,6 +79,9 @@ public struct Receipt: Codable, Equatable, Sendable {
         throw damaged("it has no statistics of \(receipt.stream.hookName ?? stream)")
       }
     }
+    guard receipt.policyError?.isConsistent ?? true else {
+      throw damaged("nobody can have measured its policyError")
+    }
     return receipt
   }
 }

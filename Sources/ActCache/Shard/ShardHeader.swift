@@ -26,7 +26,7 @@ struct ShardHeader: Codable, Equatable, Sendable {
 
   var format = ShardHeader.format
   var version = ShardHeader.version
-  /// "tokens", or "hooks/" and the name of the hook.
+  /// "tokens", "hooks/<hook name>" or "logits/<policy>".
   let stream: String
   /// Digest that names model, tokenizer and token stream.
   let baseKey: String
@@ -37,9 +37,9 @@ struct ShardHeader: Codable, Equatable, Sendable {
   let end: Int
   /// Positions per sequence.
   let context: Int
-  /// Values per position (1 for tokens).
+  /// Values per position (1 for tokens, the vocabulary for targets).
   let width: Int
-  /// A `StorageType`; "u16" or "u32" for tokens.
+  /// A `StorageType`; "u16" or "u32" for tokens, "targets" for teacher targets.
   let dtype: String
   /// ["byteplanes"] for compressed activations, otherwise [].
   let transforms: [String]
