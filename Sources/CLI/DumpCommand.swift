@@ -6,7 +6,8 @@ import Tokenizer
 
 struct DumpCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "dump", abstract: "Show one sequence of a cache: tokens, text, activations, and where they lie.")
+    commandName: "dump",
+    abstract: "Show one sequence of a cache: tokens, text, activations, teacher targets, and where they lie.")
 
   @Argument(help: "The cache's folder.") var cache: String
   @Option(help: "Number of the sequence.") var sequence: Int
@@ -47,7 +48,26 @@ struct DumpCommand: ParsableCommand {
       }
       print(table.text)
     }
-    for (policy, place) in dump.logits.sorted(by: { $0.key < $1.key }) { print("\nlogits/\(policy)  \(line(place))") }
+    for targets in dump.logits {
+      print("\nlogits/\(targets.policy)  \(line(targets.place))")
+      if positions == 0 { continue }
+      var table = TextTable([
+        ("position", .right), ("token", .right), ("entropy", .right), ("tail mass", .right), ("listed", .right),
+        ("most likely next tokens", .left),
+      ])
+      for position in 0..<min(positions, dump.length) {
+        let top = targets.top[position].map { entry in
+          let spelling = text.map { " \(String(reflecting: $0.decode([entry.token], skipSpecialTokens: false)))" } ?? ""
+          return "\(entry.token)\(spelling) \(fixed(Double(entry.probability), 4))"
+        }
+        let tail = Double(targets.tailMasses[position])
+        table.add([
+          "\(position)", "\(dump.tokens[position])", fixed(Double(targets.entropies[position]), 3), scientific(tail),
+          grouped(targets.counts[position]), top.joined(separator: "  "),
+        ])
+      }
+      print(table.text)
+    }
   }
 
   private func line(_ place: StoredSequences.Place) -> String {

@@ -4,9 +4,11 @@ import Report
 
 struct ExportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "export", abstract: "Copy the activations of a range of sequences into a numpy or safetensors file.",
+    commandName: "export",
+    abstract: "Copy activations or tokens of a range of sequences into a numpy or safetensors file.",
     discussion: """
-      Writes [sequences, context, width], unscaled, zero where a sequence has padding. Beside it go the numbers of the \
+      Writes [sequences, context, width], unscaled, zero where a sequence has padding; of --tokens without --hook \
+      [sequences, context]. Beside it go the numbers of the \
       sequences and which of them are held out (never train on those; --training-only leaves them out): in safetensors \
       as tensors of the same file, for npy as NAME.sequences.npy and NAME.held_out.npy. Of a harvest that is not finished, \
       --sequences gives what is there, all marked as held out: which will be is not decided yet.
@@ -15,13 +17,13 @@ struct ExportCommand: ParsableCommand {
   enum Values: String, CaseIterable, ExpressibleByArgument { case f32, native }
 
   @Argument(help: "The cache's folder.") var cache: String
-  @Option(help: "The hook point.") var hook: String
+  @Option(help: "The hook point; hidden for the final hidden states of that logit policy.") var hook: String?
   @Option(help: "a-b: sequences from a up to but not including b, as in the names of shards; by default all.")
   var sequences: String?
   @Option(help: "npy or safetensors.") var to: SequenceExport.Format
   @Option(help: "The file to write.") var out: String
   @Option(help: "Generation of a cache that has grown; by default the newest.") var generation: Int?
-  @Flag(help: "Also token ids and lengths.") var tokens = false
+  @Flag(help: "Token ids and lengths; without --hook nothing else.") var tokens = false
   @Option(help: "f32, or native: bf16 (safetensors only) and f16 as they are stored.") var dtype = Values.f32
   @Flag(help: "Leave held-out sequences out.") var trainingOnly = false
   @Flag(help: "Print one JSON object.") var json = false

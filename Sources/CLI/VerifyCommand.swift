@@ -68,7 +68,8 @@ struct VerifyCommand: ParsableCommand {
         Output(
           cache: cache, outcome: wasInterrupted ? "interrupted" : status == 0 ? "fine" : gravest?.rawValue ?? "fine",
           level: level, shards: checked.nShards, frames: checked.nFrames, bytes: checked.bytes, findings: findings,
-          recomputedSequences: recomputed?.sequences, recomputedStreams: recomputed?.streams))
+          recomputedSequences: recomputed?.sequences, recomputedStreams: recomputed?.streams,
+          notRecomputed: recomputed?.notCompared))
     } else {
       for finding in findings { print(finding) }
       if let recomputed { report(recomputed) }
@@ -76,7 +77,9 @@ struct VerifyCommand: ParsableCommand {
         print("nothing was recomputed: mend first what is damaged")
       }
       let problems = findings.filter { $0.kind != .note }.count
-      let verdict = problems == 0 ? "nothing is wrong" : problems == 1 ? "1 problem" : "\(grouped(problems)) problems"
+      let isPartial = recomputed.map { !$0.notCompared.isEmpty } ?? false
+      let nothing = isPartial ? "nothing is wrong with what was checked" : "nothing is wrong"
+      let verdict = problems == 0 ? nothing : problems == 1 ? "1 problem" : "\(grouped(problems)) problems"
       let frames = level == .quick ? "" : ", \(grouped(checked.nFrames)) frames"
       print(
         "\(cache): \(wasInterrupted ? "interrupted; so far " : "")\(verdict) (\(level.rawValue): "
@@ -88,9 +91,9 @@ struct VerifyCommand: ParsableCommand {
   private func report(_ recomputed: Recomputation) {
     for stream in recomputed.streams where stream.values > 0 {
       let same = stream.equal == stream.values ? "all" : grouped(stream.equal)
-      let rest =
-        stream.equal == stream.values
-        ? "" : "; largest error \(String(format: "%.1e", stream.largestError)) of the token's largest value"
+      let scale = stream.dtype == "targets" ? "nats of log p" : "of the token's largest value"
+      let error = String(format: "%.1e", stream.largestError)
+      let rest = stream.equal == stream.values ? "" : "; largest error \(error) \(scale)"
       print(
         "recomputed: \(stream.name) (\(stream.dtype)): \(same) of \(grouped(stream.values)) values of "
           + "\(grouped(recomputed.sequences.count)) sequences are exactly the model's\(rest)")
@@ -105,6 +108,7 @@ struct VerifyCommand: ParsableCommand {
     var findings: [Finding]
     var recomputedSequences: [Int]?
     var recomputedStreams: [Recomputation.Stream]?
+    var notRecomputed: [String]?
   }
 }
 

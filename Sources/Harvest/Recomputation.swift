@@ -4,20 +4,22 @@ import Memory
 /// Whether a cache is this model's: its weights' digest, and some sequences put through the model again.
 ///
 /// A stored value is right if some number within `tolerance` of what the model gives now is rounded to it: on the same
-/// kind of CPU the model gives the very same numbers, on another one its sums are added in another order.
+/// kind of CPU the model gives the very same numbers, on another one its sums are added in another order. What that
+/// means of teacher targets says `TargetComparison`.
 package struct Recomputation: Sendable {
-  /// One stream of activations.
+  /// One stream of activations or teacher targets.
   package struct Stream: Encodable, Equatable, Sendable {
-    /// "hooks/<name>", "logits/hidden".
+    /// "hooks/<name>", "logits/<policy>".
     package let name: String
     package let dtype: String
-    /// Values that were compared.
+    /// Values that were compared; of targets probabilities, tail masses and entropies.
     package fileprivate(set) var values = 0
     /// Those that are exactly what the model gives, rounded to `dtype`.
     package fileprivate(set) var equal = 0
     /// Those that are not what the model gives within the tolerance.
     package fileprivate(set) var wrong = 0
-    /// The largest |stored − computed|, relative to the largest value of its token.
+    /// The largest |stored − computed|, relative to the largest value of its token; of targets between two
+    /// log-probabilities, nats.
     package fileprivate(set) var largestError = 0.0
   }
 
@@ -55,14 +57,17 @@ package struct Recomputation: Sendable {
     for spec in manifest.streams.sorted(by: { $0.name < $1.name }) {
       let n = (spec.hookName.flatMap { manifest.hooks[$0] } ?? spec.policyName.flatMap { manifest.logits[$0] })?
         .nSequences
-      if spec.type == nil {
-        notCompared.append("\(spec.name): targets are not recomputed, only activations and final hidden states")
-      } else if let n, n < manifest.nSequences {
+      if let n, n < manifest.nSequences {
         notCompared.append("\(spec.name): it has \(n) of \(manifest.nSequences) sequences")
       } else {
         streams.append(Stream(name: spec.name, dtype: spec.dtype))
         specs.append(spec)
       }
+    }
+    let activations = specs.indices.filter { specs[$0].type != nil }
+    let targets = specs.indices.compactMap { i -> (index: Int, shape: TargetFrameShape)? in
+      guard specs[i].type == nil, let policy = specs[i].policy else { return nil }
+      return TargetFrameShape(policy: policy, nVocabulary: specs[i].width).map { (i, $0) }
     }
     sequences = stored.sample(count, seed: seed)
     let perPass = max(1, tokensPerPass / manifest.context)
@@ -74,9 +79,15 @@ package struct Recomputation: Sendable {
       }
       let batch = Array(sequences[start..<min(start + perPass, sequences.count)])
       let texts = try batch.map { try stored.tokens(of: $0) }
-      try source.run(
-        tokens: texts.flatMap(\.tokens), nSequences: batch.count, hooks: specs.map(\.sourceHook)
-      ) { i, values in
+      let teacher = TeacherRequest(
+        streams: targets.map { TeacherPass.Stream($0.shape, sequencesPerFrame: 1) }, hidden: nil,
+        block: TeacherPass.Block(
+          numbers: batch, context: manifest.context, lengths: texts.map { UInt32(clamping: $0.length) }))
+      let output = try source.run(
+        tokens: texts.flatMap(\.tokens), nSequences: batch.count, hooks: activations.map { specs[$0].sourceHook },
+        teacher: targets.isEmpty ? nil : teacher
+      ) { hook, values in
+        let i = activations[hook]
         guard let rounding = Rounding(specs[i]) else { return }
         var buffer = [Float](repeating: 0, count: manifest.context * specs[i].width)
         for (row, sequence) in batch.enumerated() {
@@ -84,6 +95,21 @@ package struct Recomputation: Sendable {
           try stored.read(sequence, stream: specs[i].name, into: &output)
           let computed = values.extracting((row * buffer.count)..<((row + 1) * buffer.count))
           compare(i, buffer.span, computed, rounding, sequence: sequence, length: texts[row].length, specs[i].width)
+        }
+      }
+      for (j, (i, shape)) in targets.enumerated() {
+        guard let frames = output?.frames[j], frames.count == batch.count else {
+          throw HarvestError.system("the model gave no targets of \(shape.policy.name)")
+        }
+        for (row, sequence) in batch.enumerated() {
+          let there = try stored.targets(of: sequence, policy: shape.policy)
+          let computed: TeacherTargets
+          do throws(TargetFault) {
+            computed = try shape.decode(frames[row].bytes, nTokens: manifest.context)
+          } catch {
+            throw HarvestError.system("\(specs[i].name): what the model gives does not read back: \(error.what)")
+          }
+          note(i, TargetComparison(stored: there, computed: computed, policy: shape.policy), sequence: sequence)
         }
       }
       progress(start + batch.count, sequences.count)
@@ -100,6 +126,16 @@ package struct Recomputation: Sendable {
         .otherModel, "\(cache.path)/\(stream.name)",
         "\(stream.wrong) of \(stream.values) values are not what the model gives; the first is \(firstWrong[i] ?? "")",
         remedy: "harvest the cache anew into another folder; this one was not made by this model"))
+  }
+
+  private mutating func note(_ i: Int, _ comparison: TargetComparison, sequence: Int) {
+    streams[i].values += comparison.values
+    streams[i].equal += comparison.equal
+    streams[i].largestError = max(streams[i].largestError, comparison.largestError)
+    if streams[i].wrong == 0, let (position, what) = comparison.faults.first {
+      firstWrong[i] = "sequence \(sequence), position \(position): \(what)"
+    }
+    streams[i].wrong += comparison.faults.count
   }
 
   private mutating func compare(

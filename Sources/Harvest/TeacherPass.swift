@@ -15,19 +15,26 @@ package final class TeacherPass {
     }
   }
 
-  /// Sequences of a cache that begin with `first`, as their tokens came out of the model.
+  /// Sequences of a cache, as their tokens came out of the model.
   package struct Block: Sendable {
-    package var first: Int
+    /// Of each sequence, in the cache.
+    package var numbers: [Int]
     package var context: Int
     /// Positions of each sequence that are text.
     package var lengths: [UInt32]
 
+    package init(numbers: [Int], context: Int, lengths: [UInt32]) {
+      precondition(numbers.count == lengths.count, "\(numbers.count) numbers, \(lengths.count) lengths")
+      (self.numbers, self.context, self.lengths) = (numbers, context, lengths)
+    }
+
+    /// Sequences that follow each other from `first` on.
     package init(first: Int, context: Int, lengths: [UInt32]) {
-      (self.first, self.context, self.lengths) = (first, context, lengths)
+      self.init(numbers: Array(first..<first + lengths.count), context: context, lengths: lengths)
     }
 
     fileprivate func isText(_ row: Int) -> Bool { row % context < Int(lengths[row / context]) }
-    fileprivate func isSampled(sequence: Int) -> Bool { (first + sequence) % 16 == 0 }
+    fileprivate func isSampled(sequence: Int) -> Bool { numbers[sequence] % 16 == 0 }
     /// Whether the rounding of a row is measured.
     fileprivate func isSampled(row: Int) -> Bool {
       isText(row) && isSampled(sequence: row / context) && row % context % 16 == 0
@@ -159,7 +166,7 @@ private struct OpenFrame {
     if block.isText(row) {
       do { try body(&encoder) } catch {
         throw .unrepresentable(
-          "\(stream.shape.policy.stream): sequence \(block.first + row / block.context), position "
+          "\(stream.shape.policy.stream): sequence \(block.numbers[row / block.context]), position "
             + "\(row % block.context): \(error.what); check the model's weights, or leave this policy out")
       }
       if block.isSampled(row: row) { exact.append((encoder.nTokens - 1, logProbabilities())) }

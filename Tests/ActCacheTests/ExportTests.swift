@@ -19,6 +19,14 @@ struct ExportTests {
     try cache.write(20, to: path)
   }
 
+  /// The same cache with teacher targets.
+  private func addTargets() throws -> SmallCache {
+    var more = cache
+    more.logits = try LogitPolicy.list(["hidden", "topk:3", "full"])
+    try more.write(20, to: path)
+    return more
+  }
+
   private func export(
     _ format: SequenceExport.Format, _ out: String, _ change: (inout SequenceExport.Configuration) -> Void = { _ in }
   ) throws -> SequenceExport.Summary {
@@ -176,6 +184,88 @@ struct ExportTests {
     let error = #expect(throws: ActCacheError.self) { try export(.npy, "x.npy") }
     #expect(error?.exitCode == 65)
     #expect(!FileManager.default.fileExists(atPath: folder.path + "/x.npy"))
+  }
+
+  @Test func finalHiddenStatesAreExportedAsActivations() throws {
+    _ = try addTargets()
+    for name in ["hidden", "logits/hidden"] {
+      let summary = try export(.npy, "x.npy") {
+        $0.hook = name
+        $0.sequences = "3-9"
+      }
+      #expect(summary.shape == [6, 4, 5] && summary.dtype == "f32")
+      #expect(floats(try read("x.npy").dropFirst(128)) == expected(3..<9))
+    }
+    for name in ["topk:3", "logits/full", "mass:0.1"] {
+      let error = #expect(throws: ActCacheError.self) { try export(.npy, "y.npy") { $0.hook = name } }
+      #expect(
+        error?.description == "--hook \(name): targets are lists of tokens with probabilities, which are no array; "
+          + "actcache dump shows them, docs/format.md §7 says how to read them, and of the policy hidden the states can "
+          + "be exported")
+    }
+  }
+
+  @Test func hiddenStatesThatAreNotThereAreAskedFor() throws {
+    let error = #expect(throws: ActCacheError.self) { try export(.npy, "x.npy") { $0.hook = "hidden" } }
+    #expect(
+      error?.description
+        == "\(path): no logits hidden; the cache holds none; harvest again with --logits hidden to add them")
+  }
+
+  @Test func tokensAreExportedAlone() throws {
+    let summary = try export(.npy, "t.npy") {
+      $0.hook = nil
+      $0.tokens = true
+      $0.sequences = "5-12"
+    }
+    #expect(summary.shape == [7, 4] && summary.dtype == "i32")
+    #expect(summary.files == ["t.sequences", "t.held_out", "t.lengths", "t"].map { folder.path + "/\($0).npy" })
+    let tokens = (5..<12).flatMap { s -> [UInt8] in (0..<4).flatMap { [UInt8(cache.token(s, $0)), 0, 0, 0] } }
+    #expect(try read("t.npy").dropFirst(128) == tokens[...])
+    #expect(
+      String(decoding: try read("t.npy").prefix(128), as: UTF8.self).contains(
+        "'<i4', 'fortran_order': False, 'shape': (7, 4), "))
+    _ = try export(.safetensors, "t.safetensors") {
+      $0.hook = nil
+      $0.tokens = true
+    }
+    let file = try SafetensorsFile(path: folder.path + "/t.safetensors")
+    #expect(file.tensors.keys.sorted() == ["held_out", "lengths", "sequences", "tokens"])
+    #expect(file.tensors["tokens"]?.shape == [20, 4])
+    let nothing = #expect(throws: ActCacheError.self) { try export(.npy, "x.npy") { $0.hook = nil } }
+    #expect(nothing?.description == "nothing to export: give --hook NAME, --tokens, or both" && nothing?.exitCode == 64)
+    let native = #expect(throws: ActCacheError.self) {
+      try export(.npy, "x.npy") {
+        $0.hook = nil
+        $0.tokens = true
+        $0.native = true
+      }
+    }
+    #expect(
+      native?.description == "--dtype native: token ids are written as i32; leave it out, or give --hook NAME")
+  }
+
+  @Test func aDumpShowsTargets() throws {
+    let more = try addTargets()
+    let dump = try SequenceDump(9, of: CacheReader(path: path))
+    #expect(
+      dump.hooks.map(\.name) == [hook, "half", "logits/hidden"] && dump.logits.map(\.policy) == ["full", "topk:3"])
+    #expect(dump.hooks[2].firstValues == (0..<2).map { p in (0..<4).map { more.value(9, p, $0, hook: 0) } })
+    for targets in dump.logits {
+      #expect(targets.counts == (targets.policy == "full" ? [100, 100] : [3, 3]))
+      for position in 0..<2 {
+        let (logProbabilities, order) = more.distribution(9, position)
+        let n = targets.policy == "full" ? 4 : 3
+        #expect(targets.top[position].map(\.token) == order.prefix(n).map { UInt32($0) })
+        for entry in targets.top[position] {
+          #expect(abs(log(entry.probability) - logProbabilities[Int(entry.token)]) < 1e-3)
+        }
+        let tail = order.dropFirst(3).reduce(Float(0)) { $0 + exp(logProbabilities[$1]) }
+        #expect(abs(targets.tailMasses[position] - (targets.policy == "full" ? 0 : tail)) < 1e-5)
+        #expect(targets.entropies[position] > 2 && targets.entropies[position] < log(100))
+      }
+    }
+    #expect(dump.logits[1].place.file == path + "/logits/topk:3/000000006-000000012.zst")
   }
 
   @Test func aDumpSaysWhatASequenceIsAndWhereItLies() throws {

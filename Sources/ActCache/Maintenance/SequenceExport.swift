@@ -1,12 +1,14 @@
 import Foundation
 import Memory
 
-/// Copies sequences of one hook out of a cache, as arrays that numpy or safetensors read. Holds one frame in memory.
+/// Copies sequences of one stream of activations, or the tokens alone, out of a cache, as arrays that numpy or
+/// safetensors read. Holds one frame in memory.
 package struct SequenceExport {
   package enum Format: String, CaseIterable, Sendable { case npy, safetensors }
 
   package struct Configuration: Sendable {
-    package var hook = ""
+    /// A hook point, or "hidden" for the final hidden states of that logit policy; nil for the tokens alone.
+    package var hook: String?
     /// "a-b": sequences a..<b, as in the names of shards; nil for all.
     package var sequences: String?
     package var format = Format.npy
@@ -36,8 +38,8 @@ package struct SequenceExport {
   private let stored: StoredSequences
   private let numbers: [Int]
   private let heldOut: Set<Int>
-  private let width: Int
-  private let type: ElementType
+  /// The activations, if any are asked for.
+  private let values: (stream: String, width: Int, type: ElementType)?
   private let metadata: [String: String]
 
   /// - Parameter cache: of one that is not finished, sequences that are there can be named; all count as held out.
@@ -46,22 +48,43 @@ package struct SequenceExport {
   package init(_ configuration: Configuration, cache: CacheReader) throws {
     self.configuration = configuration
     let manifest = cache.manifest
-    let hook = try cache.hook(configuration.hook)
     stored = try StoredSequences(cache)
-    width = hook.width
-    type = try SequenceExport.type(configuration, hook.dtype)
+    var metadata = [
+      "cache": manifest.baseKey, "generation": "\(manifest.generation)",
+      "note": "activations are not scaled; sequences in held_out are for evaluation, never for training",
+    ]
+    // How far it reaches.
+    var nSequences = manifest.nSequences
+    if let name = configuration.hook {
+      let (folder, stream) = try SequenceExport.stream(name, of: cache)
+      values = (folder, stream.width, try SequenceExport.type(configuration, stream.dtype))
+      nSequences = stream.nSequences
+      metadata["stream"] = stream.streamKey
+      metadata["hook"] = name
+      metadata["stored_dtype"] = stream.dtype
+      metadata["scale"] = "\(stream.scale)"
+    } else {
+      guard configuration.tokens else {
+        throw ActCacheError.unsupported("nothing to export: give --hook NAME, --tokens, or both")
+      }
+      guard !configuration.native else {
+        throw ActCacheError.unsupported(
+          "--dtype native: token ids are written as i32; leave it out, or give --hook NAME")
+      }
+      values = nil
+    }
     let isFinished = manifest.generation > 0
-    guard configuration.sequences != nil || isFinished && hook.nSequences == manifest.nSequences else {
+    guard configuration.sequences != nil || isFinished && nSequences == manifest.nSequences else {
       throw ActCacheError.incomplete(
-        "\(cache.path): \(configuration.hook) is there for sequences 0..<\(hook.nSequences)"
+        "\(cache.path): \(configuration.hook ?? StreamSpec.tokens) is there for sequences 0..<\(nSequences)"
           + (isFinished ? " of \(manifest.nSequences)" : ", the harvest is not finished")
-          + "; --sequences 0-\(hook.nSequences) exports them")
+          + "; --sequences 0-\(nSequences) exports them")
     }
     guard isFinished || !configuration.trainingOnly else {
       throw ActCacheError.incomplete(
         "--training-only: \(cache.path) has no held-out sequences before its harvest is finished; leave it out")
     }
-    let range = try SequenceExport.range(configuration.sequences, of: hook.nSequences, cache.path)
+    let range = try SequenceExport.range(configuration.sequences, of: nSequences, cache.path)
     // Until the end of the text is known, any sequence may come to be held out.
     heldOut = isFinished ? Set(manifest.heldOut) : Set(range)
     let heldOut = heldOut
@@ -69,14 +92,24 @@ package struct SequenceExport {
     guard !numbers.isEmpty else {
       throw ActCacheError.missing("--sequences \(range.lowerBound)-\(range.upperBound): all of them are held out")
     }
-    metadata = [
-      "cache": manifest.baseKey, "stream": hook.streamKey, "hook": configuration.hook,
-      "generation": "\(manifest.generation)", "stored_dtype": hook.dtype, "scale": "\(hook.scale)",
-      "sequences": "\(range.lowerBound)-\(range.upperBound)",
-      "held_out": numbers.filter { heldOut.contains($0) }.map(String.init).joined(separator: ","),
-      "note": "activations are not scaled; sequences in held_out are for evaluation, never for training",
-    ]
+    metadata["sequences"] = "\(range.lowerBound)-\(range.upperBound)"
+    metadata["held_out"] = numbers.filter { heldOut.contains($0) }.map(String.init).joined(separator: ",")
+    self.metadata = metadata
     try SequenceExport.check(out: configuration.out, cache: cache.path)
+  }
+
+  /// Where the activations that are called `name` lie.
+  private static func stream(_ name: String, of cache: CacheReader) throws -> (folder: String, Manifest.Stream) {
+    let policy = name.hasPrefix(StreamSpec.logitsPrefix) ? String(name.dropFirst(StreamSpec.logitsPrefix.count)) : name
+    if cache.manifest.hooks[name] == nil, let policy = LogitPolicy(policy) {
+      guard policy == .hidden else {
+        throw ActCacheError.unsupported(
+          "--hook \(name): targets are lists of tokens with probabilities, which are no array; actcache dump shows them, "
+            + "docs/format.md §7 says how to read them, and of the policy hidden the states can be exported")
+      }
+      return (policy.stream, try cache.logits(policy.name))
+    }
+    return (StreamSpec.hooksPrefix + name, try cache.hook(name))
   }
 
   private static func type(_ configuration: Configuration, _ dtype: String) throws -> ElementType {
@@ -122,7 +155,7 @@ package struct SequenceExport {
     isInterrupted: () -> Bool = { false }, progress: (_ done: Int, _ all: Int) -> Void = { _, _ in }
   ) throws -> Summary {
     var summary = Summary(
-      shape: [numbers.count, context, width], dtype: type.rawValue,
+      shape: [numbers.count, context] + (values.map { [$0.width] } ?? []), dtype: values?.type.rawValue ?? "i32",
       heldOut: numbers.filter { heldOut.contains($0) })
     do {
       switch configuration.format {
@@ -160,12 +193,18 @@ package struct SequenceExport {
       summary.bytes += file.count
     }
     // Written first and committed last: where it is, the others are, and an interruption leaves none.
-    var main = try start(configuration.out, type == .f16 ? "<f2" : "<f4", [n, context, width])
-    try writeActivations(to: &main, isInterrupted, progress)
+    var main: DurableFile
+    if let values {
+      main = try start(configuration.out, values.type == .f16 ? "<f2" : "<f4", [n, context, values.width])
+      try write(values, to: &main, isInterrupted, progress)
+    } else {
+      main = try start(configuration.out, "<i4", [n, context])
+      try writeTokens(to: &main)
+    }
     try companion("sequences", "<i8", [n]) { try $0.write(numbers: numbers.map(Int64.init)) }
     try companion("held_out", "|b1", [n]) { try $0.write(numbers: heldOutFlags) }
     if configuration.tokens {
-      try companion("tokens", "<i4", [n, context]) { try writeTokens(to: &$0) }
+      if values != nil { try companion("tokens", "<i4", [n, context]) { try writeTokens(to: &$0) } }
       try companion("lengths", "<i4", [n]) { try $0.write(numbers: lengths()) }
     }
     try main.commit()
@@ -178,15 +217,18 @@ package struct SequenceExport {
   ) throws {
     typealias Place = SafetensorsWriter.Place
     let n = numbers.count
-    let activations = Place(
-      name: "activations", type: type.rawValue.uppercased(), bytesPerElement: type.byteCount,
-      shape: [n, context, width])
     var places = [Place(name: "sequences", type: "I64", bytesPerElement: 8, shape: [n])]
     if configuration.tokens {
       places.append(Place(name: "tokens", type: "I32", bytesPerElement: 4, shape: [n, context]))
       places.append(Place(name: "lengths", type: "I32", bytesPerElement: 4, shape: [n]))
     }
-    places += [activations, Place(name: "held_out", type: "BOOL", bytesPerElement: 1, shape: [n])]
+    if let (_, width, type) = values {
+      places.append(
+        Place(
+          name: "activations", type: type.rawValue.uppercased(), bytesPerElement: type.byteCount,
+          shape: [n, context, width]))
+    }
+    places.append(Place(name: "held_out", type: "BOOL", bytesPerElement: 1, shape: [n]))
     var file = try DurableFile(path: configuration.out)
     let head = SafetensorsWriter.head(places, metadata: metadata)
     try file.write(head)
@@ -195,7 +237,7 @@ package struct SequenceExport {
       try writeTokens(to: &file)
       try file.write(numbers: lengths())
     }
-    try writeActivations(to: &file, isInterrupted, progress)
+    if let values { try write(values, to: &file, isInterrupted, progress) }
     try file.write(numbers: heldOutFlags)
     let expected = places.reduce(head.count) { $0 + $1.byteCount }
     precondition(file.count == expected, "\(file.count) bytes written, the header describes \(expected)")
@@ -218,15 +260,16 @@ package struct SequenceExport {
     }
   }
 
-  private func writeActivations(
-    to file: inout DurableFile, _ isInterrupted: () -> Bool, _ progress: (Int, Int) -> Void
+  private func write(
+    _ activations: (stream: String, width: Int, type: ElementType), to file: inout DurableFile,
+    _ isInterrupted: () -> Bool, _ progress: (Int, Int) -> Void
   ) throws {
-    var values = [Float](repeating: 0, count: context * width)
+    var values = [Float](repeating: 0, count: context * activations.width)
     for (i, number) in numbers.enumerated() {
       if isInterrupted() { throw Interrupted() }
       var output = values.mutableSpan
-      try stored.read(number, stream: StreamSpec.hooksPrefix + configuration.hook, into: &output)
-      try file.write(numbers: values.span, as: type)
+      try stored.read(number, stream: activations.stream, into: &output)
+      try file.write(numbers: values.span, as: activations.type)
       progress(i + 1, numbers.count)
     }
   }
