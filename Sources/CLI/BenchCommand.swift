@@ -50,10 +50,15 @@ struct BenchOptions: ParsableArguments {
     if isNeither, !FileManager.default.fileExists(atPath: Subject.demoModel) {
       throw ValidationError("give --cache, --model or both; there is no \(Subject.demoModel) here to fall back on")
     }
-    return try Subject(
+    let subject = try Subject(
       cache: cache, model: isNeither ? Subject.demoModel : model, tokenizer: tokenizer, corpora: corpus,
       context: context,
       scratch: scratch)
+    if hook == nil, let nHooks = subject.cache?.manifest.hooks.count, nHooks > 1 {
+      printError(
+        "note: measured on \(try subject.hook(nil)), the first of the cache's \(nHooks) hooks; --hook names another")
+    }
+    return subject
   }
 
   /// A cache to read: the one given, or one harvested from the model into a scratch folder, which lives as long as the

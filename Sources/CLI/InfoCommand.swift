@@ -48,35 +48,38 @@ struct InfoCommand: ParsableCommand {
     print()
     var table = TextTable([
       ("stream", .left), ("width", .right), ("dtype", .left), ("codec", .left), ("sequences", .right),
-      ("on disk", .right), ("of plain", .right), ("median ‖x‖²", .right), ("max ‖x‖", .right), ("outliers", .right),
+      ("on disk", .right), ("bytes/value", .right), ("FVU", .right), ("median ‖x‖²", .right), ("max ‖x‖", .right),
+      ("outliers", .right),
       ("scale", .right),
     ])
-    let streams = [("hooks", manifest.hooks), ("logits", manifest.logits)].flatMap { kind, streams in
-      streams.sorted { $0.key < $1.key }.map { (folder: "\(kind)/\($0.key)/", name: $0.key, stream: $0.value) }
+    let streams = [manifest.hooks, manifest.logits].flatMap { streams in
+      streams.sorted { $0.key < $1.key }.map { (name: $0.key, stream: $0.value) }
     }
-    for (folder, name, stream) in streams {
-      let plain = files.filter { $0.path.hasPrefix(folder) }.reduce(0) { $0 + $1.contentBytes }
+    for (name, stream) in streams {
+      let nPositions = stream.nSequences * manifest.context
+      // Of teacher targets, which are no values, the lines below give bytes per token.
+      let perValue = stream.statistics == nil ? "" : fixed(Double(stream.bytes) / Double(nPositions * stream.width), 3)
       let numbers =
         stream.statistics.map {
-          [fixed($0.medianSquaredNorm, 2), fixed($0.maxNorm, 2), grouped($0.nOutliers), fixed($0.scale, 5)]
-        } ?? ["", "", "", ""]
+          [
+            $0.fvu.map { $0 == 0 ? "0" : scientific($0) } ?? "–", fixed($0.medianSquaredNorm, 2), fixed($0.maxNorm, 2),
+            grouped($0.nOutliers), fixed($0.scale, 5),
+          ]
+        } ?? ["", "", "", "", ""]
       table.add(
         [
           name, "\(stream.width)", stream.dtype, stream.codec, grouped(stream.nSequences), byteSize(stream.bytes),
-          plain > 0 ? "\(fixed(100 * Double(stream.bytes) / Double(plain), 1)) %" : "",
+          perValue,
         ] + numbers)
     }
     print(table.text)
+    if streams.contains(where: { $0.stream.statistics?.fvu != nil }) {
+      print("FVU: part of the variance that rounding to dtype loses")
+    }
     for (policy, stream) in manifest.logits.sorted(by: { $0.key < $1.key }) {
-      guard let error = stream.policyError, error.nTokens + error.nRounded > 0 else { continue }
-      let tail =
-        error.nTokens > 0
-        ? "tail mass \(fixed(error.meanTailMass, 5)) (most \(fixed(error.tailMassMax, 5))), gradient off by "
-          + "\(fixed(error.meanGradientBound, 5)) (\(fixed(error.maxGradientBound, 5))) in L1 at most, entropy "
-          + "\(fixed(error.meanEntropy, 3)), " : ""
+      let perToken = Double(stream.bytes) / Double(max(1, stream.nSequences * manifest.context))
       print(
-        "logits \(policy): \(tail)KL of the rounding \(scientific(error.meanRounding)) (most "
-          + "\(scientific(error.roundingMax))); measured on a sample of \(grouped(max(error.nTokens, error.nRounded))) tokens"
+        "\nlogits \(policy): \(fixed(perToken, 1)) bytes per token\n  \((stream.policyError ?? PolicyError()).lines.joined(separator: "\n  "))"
       )
     }
   }
@@ -104,6 +107,33 @@ struct InfoCommand: ParsableCommand {
         "of a longer text \(grouped(nMore)) more sequences are there, the same harvest command continues it")
     }
     return clauses.joined(separator: "; ")
+  }
+}
+
+extension PolicyError {
+  /// What a policy loses, in nats, means and maxima; what was not measured is left out.
+  fileprivate var lines: [String] {
+    func pair(_ mean: Double, _ most: Double) -> String { "\(scientific(mean)) (most \(scientific(most)))" }
+    var lines: [String] = []
+    if let entropy = meanEntropy, let tail = meanTailMass, let loss = meanUniformLoss, let gradient = meanGradientBound
+    {
+      let tails = tailMassMax > 0 ? "tail mass r \(pair(tail, tailMassMax))" : "no tail: nothing is left out"
+      lines.append("\(tails); teacher's entropy \(fixed(entropy, 3))")
+      if tailMassMax > 0 {
+        lines += [
+          "KL: too small by r·KL(teacher ‖ student) inside the tail, never too large; "
+            + "\(pair(loss, uniformLossMax)) for a student that is uniform there, other students differ",
+          "gradient by the logits: off by 2r in L1 at most, for every student: \(pair(gradient, 2 * tailMassMax))",
+        ]
+      }
+      lines.append("measured on \(grouped(nTokens)) tokens, the rounding on \(grouped(nRounded))")
+    }
+    if let rounding = meanRounding {
+      let line = "rounding: KL \(pair(rounding, roundingMax)) between the teacher and what is read"
+      lines.insert(line + (nTokens > 0 ? "" : ", on \(grouped(nRounded)) tokens"), at: max(0, lines.count - 1))
+    }
+    if lines.isEmpty { lines = ["nothing was measured: none of its sequences is in the sample"] }
+    return lines
   }
 }
 

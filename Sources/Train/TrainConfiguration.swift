@@ -1,5 +1,6 @@
 import ActCache
 import Foundation
+import Memory
 import SAE
 import Yams
 
@@ -191,7 +192,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
       throw TrainError.invalid("\(path): not a YAML mapping of names to values")
     }
     for key in mapping.keys.compactMap(\.string) where !known.contains(key) {
-      let nearest = known.min { editDistance($0, key) < editDistance($1, key) } ?? ""
+      let nearest = nearest(to: key, among: known) ?? ""
       throw TrainError.invalid(
         "\(path): unknown key \(key); did you mean \(nearest)? Known: \(known.joined(separator: ", "))")
     }
@@ -322,20 +323,4 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   }
 
   package var nSteps: Int { (tokens + batch - 1) / batch }
-}
-
-/// Levenshtein's distance, for suggestions.
-package func editDistance(_ a: String, _ b: String) -> Int {
-  let (a, b) = (Array(a), Array(b))
-  var row = Array(0...b.count)
-  for i in 0..<a.count {
-    var diagonal = row[0]
-    row[0] = i + 1
-    for j in 0..<b.count {
-      let cost = min(row[j] + 1, row[j + 1] + 1, diagonal + (a[i] == b[j] ? 0 : 1))
-      diagonal = row[j + 1]
-      row[j + 1] = cost
-    }
-  }
-  return row[b.count]
 }

@@ -80,16 +80,23 @@ public final class CacheReader: Sendable {
     }
   }
 
-  /// The stream of activations at a hook. Throws `ActCacheError.missing` with the hooks that there are, `.incomplete`
-  /// if it does not reach to the end of this generation.
+  /// The stream of activations at a hook. Throws `ActCacheError.missing` with the hooks that there are, or the most
+  /// similar, `.incomplete` if it does not reach to the end of this generation.
   public func hook(_ name: String) throws -> Manifest.Stream {
     guard let stream = manifest.hooks[name] else {
       try requireReceipts(StreamSpec.hooksPrefix + name)
-      throw ActCacheError.missing(
-        "\(path): no hook \(name); the cache holds \(manifest.hooks.keys.sorted().joined(separator: ", "))")
+      throw ActCacheError.missing("\(path): no hook \(name); \(whatIsThere(insteadOf: name))")
     }
     try requireWhole(StreamSpec.hooksPrefix + name, name, stream)
     return stream
+  }
+
+  private func whatIsThere(insteadOf hook: String) -> String {
+    let hooks = manifest.hooks.keys.sorted()
+    guard hooks.count > 3, let nearest = nearest(to: hook, among: hooks) else {
+      return hooks.isEmpty ? "the cache holds none" : "the cache holds \(hooks.joined(separator: ", "))"
+    }
+    return "did you mean \(nearest)? actcache info \(path) lists all \(hooks.count)"
   }
 
   /// The stream of teacher targets of a policy. Throws as `hook` does.
