@@ -1,15 +1,13 @@
 """Reads ActCache's activation caches with numpy and zstandard, and feeds PyTorch. Written from docs/format.md (§) alone.
-Whatever is returned was checked: a compressed frame against its content's checksum in the seek table, which the shard's
-SHA-256 covers; a shard of codec `none` against the SHA-256 in its receipt, when it is first used."""
+Whatever is returned was checked: a compressed frame against the seek table, a shard of codec `none` against its receipt."""
 import functools, hashlib, importlib.util, itertools, json
 from pathlib import Path
 from typing import Iterator
 import numpy as np
 import zstandard
 torch_data = importlib.import_module("torch.utils.data") if importlib.util.find_spec("torch") else None
-
 class CorruptCache(Exception):
-    """A file is not what its digests or its receipt say."""
+    """A file is gone, or not what its digests or its receipt say."""
 
 def _require(condition: bool, path: Path, problem: str) -> None:
     if not condition:
@@ -17,6 +15,7 @@ def _require(condition: bool, path: Path, problem: str) -> None:
 
 def _sealed(path: Path, name: str) -> dict:
     """BODY of a sealed JSON file (§2)."""
+    _require(path.is_file(), path, "is missing")
     data = path.read_bytes()
     body = data[len(name) + 4 : -79]
     seal = b'{"%b":%b,\n"sha256":"%b"}\n' % (name.encode(), body, hashlib.sha256(body).hexdigest().encode())
@@ -31,7 +30,7 @@ class Shard:
     def __init__(self, root: Path, base_key: str, stream: str, first: int, end: int, digest: bool) -> None:
         path = root / stream / f"{first:09}-{end:09}.zst"
         receipt = _sealed(root / "receipts" / stream / f"{path.stem}.json", "receipt")
-        kind, file, size = receipt["stream"], receipt["file"], path.stat().st_size
+        kind, file, size = receipt["stream"], receipt["file"], path.stat().st_size if path.is_file() else "no"
         _require(size == file["bytes"], path, f"has {size} bytes instead of {file['bytes']}")
         self.path, self.data = path, np.asarray(np.memmap(path, np.uint8, "r"))
         table_at = size - 17 - 12 * int.from_bytes(self.data[-9:-5], "little")
@@ -56,8 +55,7 @@ class Shard:
         first, end, size = (self.meta[key] for key in ("first", "end", "sequencesPerFrame"))
         a, b, zstd = max(a, first) - first, min(b, end) - first, zstandard.ZstdDecompressor()
         if self.mapped:
-            yield self._values(self.data[self.ends[0] + 8 : self.ends[1]], a, b)
-            return
+            return (yield self._values(self.data[self.ends[0] + 8 : self.ends[1]], a, b))
         for i in range(a // size, (b - 1) // size + 1):
             frame = self.data[self.ends[i] : self.ends[i + 1]]
             try:
@@ -91,25 +89,28 @@ class Cache:
     """Streams by sequence number: after harvest `generation` (1, 2, …; 0: the last); `digest` checks shards whole, too.
     hooks: width, dtype, statistics, … by hook (§3). training: bool [n_sequences], False for those held out."""
     def __init__(self, path: str | Path, generation: int = 0, digest: bool = False) -> None:
-        self.path, self.digest, manifest = Path(path), digest, _sealed(Path(path) / "manifest.json", "manifest")
+        self.path, self.digest, file = Path(path), digest, Path(path) / "manifest.json"
+        rebuild = lambda: importlib.import_module("actcache_rebuild").manifest(self.path, _sealed)
+        manifest = _sealed(file, "manifest") if file.is_file() else rebuild()
         _require(len(manifest["generations"]) > 0, self.path, "has no complete harvest")
         self.n_sequences: int = manifest["generations"][generation - 1]["nSequences"]
         self.ranges = [(s["first"], s["end"]) for s in manifest["shards"] if s["end"] <= self.n_sequences]
         self.hooks, self.spec, self.base_key = manifest["hooks"], manifest["spec"], manifest["baseKey"]
-        self.training = np.ones(self.n_sequences, bool)
-        self.training[[i for i in manifest["heldOut"] if i < self.n_sequences]] = False
+        self.training = np.isin(np.arange(self.n_sequences), manifest["heldOut"], invert=True)
 
     def activations(self, hook: str, a: int, b: int) -> np.ndarray:
         """float32 [b - a, T, D] of sequences a..<b; not copied, but mapped, from one shard of f32 and codec `none`."""
-        return self._read(f"hooks/{hook}", a, b)
+        if hook not in self.hooks:
+            raise LookupError(f"{self.path}: no hook {hook}; the cache holds {', '.join(sorted(self.hooks)) or 'none'}")
+        return self._read(f"hooks/{hook}", min(self.n_sequences, self.hooks[hook]["nSequences"]), a, b)
 
     def tokens(self, a: int, b: int) -> np.ndarray:
         """Token ids of sequences a..<b, int64 [b - a, T]; -1 for padding."""
-        return self._read("tokens", a, b)
+        return self._read("tokens", self.n_sequences, a, b)
 
-    def _read(self, stream: str, a: int, b: int) -> np.ndarray:
-        if not 0 <= a < b <= self.n_sequences:
-            raise IndexError(f"sequences {a}..<{b} of {self.n_sequences}")
+    def _read(self, stream: str, n: int, a: int, b: int) -> np.ndarray:
+        if not 0 <= a < b <= n:
+            raise IndexError(f"{stream}: no sequences {a}..<{b}; there are {n}")
         places = [place for place in self.ranges if place[0] < b and a < place[1]]
         pieces = (p for i in places for p in Shard(self.path, self.base_key, stream, *i, self.digest).read(a, b))
         head = next(pieces)
@@ -137,8 +138,7 @@ class TokenBatches(torch_data.IterableDataset if torch_data else object):
     def __iter__(self) -> Iterator[np.ndarray]:
         worker, step, pieces = torch_data and torch_data.get_worker_info(), self.cache.spec["sequencesPerFrame"], []
         frames = [(a, min(a + step, end)) for first, end in self.cache.ranges for a in range(first, end, step)]
-        kept = np.concatenate([self.cache.tokens(a, b) >= 0 for a, b in self.cache.ranges])
-        kept &= self.cache.training[:, None]  # bool [n_sequences, T]
+        kept = np.concatenate([self.cache.tokens(a, b) >= 0 for a, b in self.cache.ranges]) & self.cache.training[:, None]
         for epoch in range(self.epochs):
             random = np.random.default_rng([self.seed, epoch])
             mine = random.permutation(frames)[worker.id if worker else 0 :: worker.num_workers if worker else 1].tolist()

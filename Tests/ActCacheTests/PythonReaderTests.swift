@@ -144,6 +144,46 @@ import Testing
     #expect(printed == "True\nTrue\n")
   }
 
+  @Test func aCacheWithoutManifestIsReadFromItsReceipts() throws {
+    let folder = try TemporaryFolder()
+    var small = SmallCache(hooks: [
+      .hook("h", width: 5, dtype: "bf16"), .hook("i", width: 5, dtype: "fix:2", steps: [1, 1, 1, 1, 1]),
+    ])
+    try small.write(20, to: folder.path)
+    small.hooks.removeLast()
+    try small.write(33, to: folder.path)
+    // What a killed process leaves does not count.
+    try overwrite(folder.path + "/receipts/hooks/h/.x.json.tmp.1", [1])
+    let script = """
+      import sys, actcache
+      def look(path, generation):
+          cache = actcache.Cache(path, generation)
+          hooks = {name: [hook["nSequences"], hook["dtype"]] for name, hook in cache.hooks.items()}
+          print(cache.n_sequences, cache.ranges, hooks, cache.training.tolist(), cache.spec, cache.base_key)
+          print(cache.activations("i", 3, 9).sum(), cache.activations("h", 0, cache.n_sequences).sum())
+          for hook, b in (("k", 1), ("i", 21), ("h", 34)):
+              try: cache.activations(hook, 0, b)
+              except LookupError as error: print(error)
+      for generation in map(int, sys.argv[2:]): look(sys.argv[1], generation)
+      """
+    let whole = try Python.run(script, [folder.path, "0", "1", "2"])
+    #expect(
+      whole.contains("\(folder.path): no hook k; the cache holds h, i\nhooks/i: no sequences 0..<21; there are 20"))
+    #expect(whole.contains("hooks/h: no sequences 0..<34; there are 33\n"))
+    try FileManager.default.removeItem(atPath: folder.path + "/manifest.json")
+    #expect(try Python.run(script, [folder.path, "0", "1", "2"]) == whole)
+    try FileManager.default.removeItem(atPath: folder.path + "/generations")
+    let message = try Python.run(
+      """
+      import sys, actcache
+      for path in sys.argv[1:]:
+          try: actcache.Cache(path)
+          except actcache.CorruptCache as error: print(error)
+      """, [folder.path, folder.path + "/none"])
+    let remedy = ": has no complete harvest; restore the file or harvest its range again\n"
+    #expect(message == folder.path + remedy + folder.path + "/none" + remedy)
+  }
+
   @Test func messagesSayWhatWhereAndWhatToDo() throws {
     let folder = try TemporaryFolder()
     let small = SmallCache(hooks: [.hook("h", width: 5, dtype: "bf16"), .hook("i", width: 5, dtype: "bf16")])
@@ -182,7 +222,9 @@ import Testing
     #expect(
       try message(["manifest.json": flipped("manifest.json", 30)]) == "manifest.json: differs from its SHA-256" + remedy
     )
-    #expect(try message([receipt: nil]) == "[Errno 2] No such file or directory: '\(receipt)'\n")
+    #expect(try message([receipt: nil]) == "\(receipt): is missing" + remedy)
+    #expect(try message([shard: nil]) == "\(shard): has no bytes instead of \(size)" + remedy)
+    #expect(try message(["manifest.json": nil]) == "(12, 4, 5)\n")
     // Whole, but of another range or hook, together with its receipt.
     for other in [later, ofOther] {
       let changes = [shard: files["\(other).zst"], receipt: files["receipts/\(other).json"]]

@@ -1,15 +1,16 @@
 """Recomputes from docs/format.md (§) alone what Python/actcache.py does not need in order to read a cache: XXH64 digests,
-identity, token chain, statistics, held-out sequences, the manifest's derivation, and the order of training.
+identity, token chain, statistics, and the order of training; and that Python/actcache_rebuild.py makes the manifest anew.
 
 usage: prove_format.py CACHE SEED WINDOW BATCH NUMBER…   prints, for each batch number, sequence·T + position of its tokens;
 then the sequences of the second epoch in order
 """
-import glob, hashlib, json, math, os, struct, sys
+import glob, hashlib, os, struct, sys
 import numpy as np
 import zstandard
 import actcache
+from actcache_rebuild import GAMMA, MASK, canonical, held_out, key, mix, permutation
+import actcache_rebuild
 
-MASK, GAMMA = 2**64 - 1, 0x9E3779B97F4A7C15
 P1, P2, P3, P4, P5 = (
     11400714785074694791, 14029467366897019727, 1609587929392839161, 9650029242287828579, 2870177450012600261)
 
@@ -44,40 +45,8 @@ def xxh64(data: bytes, seed: int) -> int:
     return h ^ h >> 32
 
 
-def mix(z: int) -> int:
-    z = ((z & MASK) ^ (z & MASK) >> 30) * 0xBF58476D1CE4E5B9 & MASK
-    z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK
-    return z ^ z >> 31
-
-
-def key(seed: int, *words: int) -> int:
-    k = mix(seed + GAMMA)
-    for word in words:
-        k = mix(k ^ mix(word + GAMMA))
-    return k
-
-
-def permutation(n: int, k: int):
-    half = max(1, -(-(n - 1).bit_length() // 2))
-
-    def image(x: int) -> int:
-        while True:
-            left, right = x >> half, x % 2**half
-            for j in range(1, 5):
-                left, right = right, left ^ mix(right ^ mix(k + j * GAMMA)) % 2**half
-            x = left << half | right
-            if x < n:
-                return x
-
-    return image
-
-
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def canonical(value) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def contents(shard: actcache.Shard) -> list[bytes]:
@@ -113,15 +82,15 @@ check(all(f"receipts/{path[:-4]}.json" in receipts for path in files), "places o
 # §4: identity, held-out sequences, token chain.
 base_key = sha256(canonical(spec["identity"]))
 check(manifest["baseKey"] == base_key, "baseKey")
-rule, held, start = spec["heldOut"], set(), 0
-for generation in generations:
-    n = generation["nSequences"] - start
-    minimum, words = (rule["minimum"], (1,)) if start == 0 else (0, (1, start))
-    k = 0 if rule["fraction"] == 0 else min(n // 2, max(minimum, math.ceil(rule["fraction"] * n)))
-    image = permutation(n, key(rule["seed"], *words))
-    held |= {start + image(i) for i in range(k)}
-    start += n
-check(sorted(held) == manifest["heldOut"], f"heldOut: {sorted(held)}")
+held = held_out(spec["heldOut"], [generation["nSequences"] for generation in generations])
+check(held == manifest["heldOut"], f"heldOut: {held}")
+rebuilt = actcache_rebuild.manifest(cache.path, actcache._sealed)
+check(all(manifest[name] == rebuilt[name] for name in ("generations", "heldOut", "spec", "baseKey")), "rebuilt manifest")
+check([(s["first"], s["end"]) for s in manifest["shards"]] == [(s["first"], s["end"]) for s in rebuilt["shards"]], "shards")
+for name, hook in manifest["hooks"].items():
+    same = ("width", "dtype", "codec", "nSequences", "steps")
+    check(all(hook.get(member) == rebuilt["hooks"][name].get(member) for member in same), f"rebuilt {name}")
+check(manifest["hooks"].keys() == rebuilt["hooks"].keys(), "rebuilt hooks")
 
 chain, text, w = hashlib.sha256(base_key.encode()).digest(), {}, int(spec["tokenType"][1:]) // 8
 for first, end in cache.ranges:
@@ -174,6 +143,7 @@ for name, receipt in receipts.items():
         check(near("maxAbs", np.abs(x).max(initial=0), np.abs(x).max(initial=0)), f"maxAbs of {name}")
         check(near("normSum", norms.sum(), norms.sum()) and near("maxNorm", norms.max(initial=0), norms.max(initial=0)),
               f"norms of {name}")
+        check(0 <= statistics["squaredError"] <= error**2 * (x * x).sum(), f"squaredError of {name}")
         check(statistics["nTokens"] == len(x) == sum(statistics["histogram"].values()), f"nTokens of {name}")
 
 # §6: batches.
