@@ -34,7 +34,7 @@ test: setup readers lint
 	@echo "== all tests passed =="
 
 torture: setup
-	ACTCACHE_KILLS=500 ACTCACHE_FUZZ_SECONDS=150 $(SWIFT) test -c release --filter 'KillTests|FuzzTests|FaultTests|ShardTests|ManifestTests'
+	ACTCACHE_KILLS=500 ACTCACHE_FUZZ_SECONDS=150 ACTCACHE_FAULTS=all $(SWIFT) test -c release --filter 'KillTests|FuzzTests|FaultTests|ShardTests|ManifestTests'
 	@sh scripts/test_slurm.sh $(ACTCACHE)
 
 slurm: build

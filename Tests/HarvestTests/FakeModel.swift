@@ -5,7 +5,7 @@ import TestSupport
 @testable import ActCache
 @testable import Harvest
 
-/// A "model" whose activations are a simple function of token, position and hook.
+/// A "model" whose activations are a simple function of token, position and hook, and its predictions of the token.
 final class FakeModel: ActivationSource {
   var weightsDigest = "weights"
   var configurationDescription = "{}"
@@ -21,7 +21,7 @@ final class FakeModel: ActivationSource {
   /// On all values.
   var factor: Float = 1
 
-  static let widths = ["wide": 40, "narrow": 24]
+  static let widths = ["wide": 40, "narrow": 24, "ln_final.hook_normalized": 8]
 
   struct UnknownHook: Error {}
 
@@ -53,7 +53,35 @@ final class FakeModel: ActivationSource {
       try observe(i, values.span)
     }
     nPasses += 1
-    return nil
+    return try teacher.map { try FakeModel.targets($0, tokens, context) }
+  }
+
+  /// After token t comes t + i with probability 2^−(i + 1).
+  private static func targets(
+    _ request: TeacherRequest, _ tokens: [UInt32], _ context: Int
+  ) throws -> TeacherOutput {
+    var output = TeacherOutput(frames: [], errors: request.streams.map { _ in PolicyError() })
+    for stream in request.streams {
+      guard case .topK(let k) = stream.shape.policy else { throw ActCacheError.unsupported(stream.shape.policy.name) }
+      var frames: [TargetFrameContent] = []
+      var encoder = TargetFrameEncoder(stream.shape)
+      for (row, token) in tokens.enumerated() {
+        if row % context < Int(request.block.lengths[row / context]) {
+          let indices = (0..<k).map { (token + UInt32($0)) % 300 }
+          let logProbabilities = (0..<k).map { -Float($0 + 1) * log(2) }
+          try encoder.append(
+            indices: indices[...], logProbabilities: logProbabilities[...], tailMass: Float(pow(2, -Double(k))),
+            entropy: 2)
+        } else {
+          encoder.appendPadding()
+        }
+        guard row + 1 == tokens.count || (row + 1) % (stream.sequencesPerFrame * context) == 0 else { continue }
+        frames.append(encoder.content())
+        encoder = TargetFrameEncoder(stream.shape)
+      }
+      output.frames.append(frames)
+    }
+    return output
   }
 }
 
