@@ -43,7 +43,8 @@ extension Quarantine {
       for (record, tokens) in candidates {
         let draft = Receipt(stream, record, tokens, nSaturated: nSaturated, policyError: policyError, nil)
         guard let check = try? ShardCheck(cache: cache, receipt: draft),
-          let statistics = try? check.statistics(lengths: lengths(of: tokens))
+          let statistics = try? check.statistics(
+            lengths: lengths(of: tokens), isExact: entry.statistics?.fvu == 0)
         else { continue }
         let receipt = Receipt(
           stream, record, tokens, nSaturated: nSaturated, policyError: policyError,

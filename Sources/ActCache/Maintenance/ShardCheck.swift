@@ -113,12 +113,15 @@ struct ShardCheck: Sendable {
   }
 
   /// Checks all frames and adds up what a receipt says of the values, as they are stored.
-  /// - Parameter lengths: how many positions of each sequence are text.
-  func statistics(lengths: [UInt32]) throws -> StreamStatistics {
-    var sums = StreamStatistics(width: receipt.stream.width)
+  /// - Parameters:
+  ///   - lengths: how many positions of each sequence are text.
+  ///   - isExact: whether storing changed no value; what it cost otherwise, stored values do not tell.
+  func statistics(lengths: [UInt32], isExact: Bool) throws -> StreamStatistics {
+    let squaredError = isExact ? 0.0 : nil
+    var sums = StreamStatistics(width: receipt.stream.width, squaredError: squaredError)
     try checkFrames(0..<shard.header.nFrames, lengths: lengths, onFault: { throw $1 }) { frame, values in
       // Frame by frame, as they were added up when they were written.
-      var statistics = StreamStatistics(width: receipt.stream.width)
+      var statistics = StreamStatistics(width: receipt.stream.width, squaredError: squaredError)
       let (context, first) = (spec.identity.tokens.context, frame * spec.sequencesPerFrame)
       for i in 0..<shard.header.sequences(inFrame: frame) {
         _ = statistics.add(values, from: i * context * receipt.stream.width, nRows: Int(lengths[first + i]))
