@@ -45,6 +45,13 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "panneal: share of the steps before p begins to fall; 0.1.") var annealStart: Double?
   @Option(help: "panneal: updates of p and λ; 10.") var annealUpdates: Int?
   @Option(help: "Tokens without activity after which a latent is dead.") var deadTokens: Int?
+  @Option(
+    name: .customLong("init"),
+    help: "First weights: identity (reconstruction = input), or the folder of a run to take them from; else random.")
+  var initialWeights: String?
+  @Option(help: "First encoder: transpose (of the decoder) or random.") var encoderInit: Initialization.Encoder?
+  @Option(help: "First decoder rows: random or orthogonal.") var decoderInit: Initialization.Decoder?
+  @Option(help: "First decoder bias, of the first batch: median, mean or zero.") var biasInit: Initialization.Bias?
   @Option(help: "What is minimised: local.") var objective: String?
   @Option(help: "Tokens to train on, over as many epochs as that takes.") var tokens: Int?
   @Option(help: "Tokens per step.") var batch: Int?
@@ -126,6 +133,10 @@ struct TrainCommand: ParsableCommand {
     set(\.checkpointSteps, checkpointSteps)
     if let generation { settings.generation = generation }
     if let orderSeed { settings.orderSeed = orderSeed }
+    if let initialWeights { settings.initialWeights = initialWeights }
+    if let encoderInit { settings.encoderInit = encoderInit }
+    if let decoderInit { settings.decoderInit = decoderInit }
+    if let biasInit { settings.biasInit = biasInit }
     if let kStart { settings.kStart = kStart }
     if let kAnnealFraction { settings.kAnnealFraction = kAnnealFraction }
     if let multiTopk { settings.multiTopK = multiTopk }
@@ -231,6 +242,9 @@ extension CorruptionPolicy: ExpressibleByArgument {}
 extension OptimizerConfiguration.Kind: ExpressibleByArgument {}
 extension OptimizerConfiguration.SparseSteps: ExpressibleByArgument {}
 extension Schedule.Kind: ExpressibleByArgument {}
+extension Initialization.Encoder: ExpressibleByArgument {}
+extension Initialization.Decoder: ExpressibleByArgument {}
+extension Initialization.Bias: ExpressibleByArgument {}
 extension LearningRate: ExpressibleByArgument {
   package init?(argument: String) { self.init(argument) }
 }

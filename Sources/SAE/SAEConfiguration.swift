@@ -89,6 +89,7 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
   package var annealUpdates = 10
   /// A latent is dead when it was not active for this many tokens.
   package var deadTokens: Int
+  package var initialization = Initialization()
 
   package init(
     architecture: Architecture, dIn: Int, dSAE: Int, k: Int = 32, kAux: Int? = nil, auxCoefficient: Float = 1 / 32,
@@ -177,5 +178,6 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
         initialThreshold >= 0 && initialThreshold.isFinite, "threshold is \(initialThreshold); it must not be negative")
     }
     try check(deadTokens >= 1, "dead-tokens is \(deadTokens); it must be at least 1")
+    try initialization.validate(for: self)
   }
 }

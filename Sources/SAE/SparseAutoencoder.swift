@@ -46,13 +46,11 @@ package final class SparseAutoencoder: Autoencoder {
     workspace = Workspace(nLatents: configuration.dSAE)
   }
 
-  /// Decoder rows random on the unit sphere, encoder = decoderᵀ (Gao et al. 2024, §2.4 and A.1), biases 0.
+  /// Weights as the configuration's `initialization` says, by default decoder rows random on the unit sphere and
+  /// encoder = decoderᵀ (Gao et al. 2024, §2.4 and A.1); biases 0.
   package convenience init(_ configuration: SAEConfiguration, seed: UInt64) throws(SAEError) {
     try self.init(zeroed: configuration)
-    var random = GaussianGenerator(seed: seed)
-    wDec.value = Matrix(configuration.dSAE, configuration.dIn, random.normals(configuration.dSAE * configuration.dIn))
-    normalizeRows(&wDec.value)
-    wEnc.value = wDec.value.copy()
+    setWeights(seed: seed)
   }
 
   /// Sets `bDec` to the geometric median of `sample` [tokens, dIn] (Gao et al. 2024, A.1).
@@ -60,7 +58,7 @@ package final class SparseAutoencoder: Autoencoder {
     bDec.value = geometricMedian(sample)
   }
 
-  package func prepare(from sample: borrowing Matrix) { setDecoderBias(fromMedianOf: sample) }
+  package func prepare(from sample: borrowing Matrix) { setDecoderBias(from: sample) }
 
   /// Shifts all of `bEnc` alike, so that about `l0` pre-activations per token of `sample` are positive.
   package func lowerBias(toL0 l0: Double, on sample: borrowing Matrix) {

@@ -29,6 +29,8 @@ final class SweepMember {
     guard let lock = try FolderLock(folder: folder.path) else {
       throw TrainError.busy("\(folder.path): another process is training here; wait for it or choose another --out")
     }
+    _ = try configuration.saeConfiguration(width: source.width)
+    try configuration.checkInitialRun(width: source.width)
     try folder.agree(on: configuration)
     try folder.agree(on: source.identity)
     if folder.isFinished { return nil }

@@ -58,6 +58,14 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var annealUpdates: Int?
   /// Tokens without activity after which a latent is dead.
   package var deadTokens: Int
+  /// `identity` (x̂ ≈ x before training), or the folder of a run or SAE whose weights are taken; not set: random weights.
+  package var initialWeights: String?
+  /// Encoder at the start: `transpose` of the decoder (where not set) or `random`.
+  package var encoderInit: Initialization.Encoder?
+  /// Decoder rows at the start: `random` (where not set) or `orthogonal`.
+  package var decoderInit: Initialization.Decoder?
+  /// bDec at the start, of the first batch: `median` (where not set), `mean` or `zero`.
+  package var biasInit: Initialization.Bias?
   /// What is minimised; `local`: reconstruction and sparsity.
   package var objective: String
   /// Tokens to train on, over as many epochs as that takes.
@@ -131,6 +139,10 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     case annealStart = "anneal-start"
     case annealUpdates = "anneal-updates"
     case deadTokens = "dead-tokens"
+    case initialWeights = "init"
+    case encoderInit = "encoder-init"
+    case decoderInit = "decoder-init"
+    case biasInit = "bias-init"
     case objective, tokens, batch, optimizer
     case sparseAdamSteps = "sparse-adam-steps"
     case lr, schedule
@@ -232,6 +244,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     try check(tokens >= 1 && tokens <= 1 << 50, "tokens is \(tokens); 1 to 2^50 are allowed")
     try check(batch >= 1 && batch <= 1 << 20, "batch is \(batch); 1 to 1,048,576 are allowed")
     try validateOptimizer()
+    try validateInitialization()
     func belongs(_ key: String, _ isGiven: Bool, to archs: String, _ fits: Bool) throws(TrainError) {
       try check(!isGiven || fits, "\(key) is given, but arch is \(arch.rawValue); it is for \(archs)")
     }
@@ -311,6 +324,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     if let pPower { configuration.pPower = pPower }
     if let annealStart { configuration.annealStart = Float(annealStart) }
     if let annealUpdates { configuration.annealUpdates = annealUpdates }
+    configuration.initialization = initialization
     try configuration.validate()
     return configuration
   }

@@ -34,6 +34,8 @@ package final class TrainRun {
           + "\(configuration.batch) need \(Int(bytes / 1e9)) GB of memory, this machine has \(memory / 1_000_000_000); "
           + "choose fewer --latents or a smaller --batch")
     }
+    _ = try configuration.saeConfiguration(width: source.width)
+    try configuration.checkInitialRun(width: source.width)
   }
 
   package var isFinished: Bool { folder.isFinished }

@@ -29,8 +29,7 @@ final class TrainSession {
   var step: Int { optimizer.step }
   var isDone: Bool { step >= nSteps }
 
-  /// Goes on from the folder's checkpoint if there is one, else starts with the decoder's bias in the middle of the first
-  /// batch.
+  /// Goes on from the folder's checkpoint if there is one, else starts as the configuration says.
   ///
   /// - Throws: `TrainError.invalid` if the folder holds a run with other settings, or an unfinished one and `resuming` is
   ///   false; `.mismatch` if it was begun on other data.
@@ -59,7 +58,7 @@ final class TrainSession {
       activity = ActivityCount(counts: [Int](repeating: 0, count: shape.dSAE))
       var sample = firstBatch.copy()
       sample.scale(by: inputScale)
-      sae.prepare(from: sample)
+      try configuration.begin(sae, inputScale: inputScale, sample: sample)
     }
     tokensPerEpoch = source.tokensPerEpoch
     provenance = source.provenance

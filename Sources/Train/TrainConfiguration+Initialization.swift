@@ -1,0 +1,62 @@
+import Foundation
+import LinearAlgebra
+import SAE
+
+extension TrainConfiguration {
+  /// Where the first weights come from.
+  var initialization: Initialization {
+    var result = Initialization()
+    result.isIdentity = initialWeights == "identity"
+    if let encoderInit { result.encoder = encoderInit }
+    if let decoderInit { result.decoder = decoderInit }
+    if let biasInit { result.bias = biasInit }
+    return result
+  }
+
+  /// The run that `init` names; nil where it names none.
+  private var initialRun: String? { initialWeights == "identity" ? nil : initialWeights }
+
+  func validateInitialization() throws(TrainError) {
+    guard let start = initialWeights else { return }
+    for (key, isGiven) in [("encoder-init", encoderInit != nil), ("decoder-init", decoderInit != nil)] where isGiven {
+      throw .invalid(
+        "\(key) is given, but init is \(start), which says what encoder and decoder are; leave one of them out")
+    }
+    if biasInit != nil, initialRun != nil {
+      throw .invalid("bias-init is given, but init is \(start), which brings its bias along; leave one of them out")
+    }
+  }
+
+  /// Gives a new SAE the weights of the run that `init` names, or a bias from the first batch, `sample` [tokens, width]
+  /// of raw activations times `inputScale`.
+  func begin(_ sae: any Autoencoder, inputScale: Float, sample: borrowing Matrix) throws {
+    if let initialRun {
+      try takeWeights(of: initialRun, into: sae, inputScale: inputScale)
+    } else {
+      sae.prepare(from: sample)
+    }
+  }
+
+  /// Throws what `begin` would, before anything is written.
+  func checkInitialRun(width: Int) throws {
+    guard let initialRun, Checkpoint.latestStep(in: RunFolder(out).checkpoints) == nil, !RunFolder(out).isFinished
+    else {
+      return
+    }
+    let sae = try SparseAutoencoder(zeroed: saeConfiguration(width: width))
+    try takeWeights(of: initialRun, into: sae, inputScale: 1)
+  }
+
+  private func takeWeights(of run: String, into sae: any Autoencoder, inputScale: Float) throws {
+    guard let sae = sae as? SparseAutoencoder else {
+      throw TrainError.invalid("init is \(run), but arch \(arch.rawValue) cannot take the weights of another run")
+    }
+    let file = SAELensFormat.configurationFile
+    guard ["\(run)/sae/\(file)", "\(run)/\(file)"].contains(where: { FileManager.default.fileExists(atPath: $0) })
+    else {
+      throw TrainError.missing(
+        "init \(run): no SAE there (\(run)/sae/\(file)); give identity, or the folder of a finished run or of an SAE")
+    }
+    try sae.takeWeights(of: SAELensFormat.open(run: run).sae, inputScale: inputScale, name: run)
+  }
+}
