@@ -45,6 +45,10 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "panneal: share of the steps before p begins to fall; 0.1.") var annealStart: Double?
   @Option(help: "panneal: updates of p and λ; 10.") var annealUpdates: Int?
   @Option(help: "Tokens without activity after which a latent is dead.") var deadTokens: Int?
+  @Option(help: "What is done about dead latents: auxk (topk, batchtopk, matryoshka), resample or none.")
+  var dead: DeadLatents?
+  @Option(help: "resample: after which steps, such as 1000,2000; by default 25000,50000,75000,100000.")
+  var resampleSteps: String?
   @Option(
     name: .customLong("init"),
     help: "First weights: identity (reconstruction = input), or the folder of a run to take them from; else random.")
@@ -133,6 +137,8 @@ struct TrainCommand: ParsableCommand {
     set(\.checkpointSteps, checkpointSteps)
     if let generation { settings.generation = generation }
     if let orderSeed { settings.orderSeed = orderSeed }
+    if let dead { settings.dead = dead }
+    if let resampleSteps { settings.resampleSteps = resampleSteps }
     if let initialWeights { settings.initialWeights = initialWeights }
     if let encoderInit { settings.encoderInit = encoderInit }
     if let decoderInit { settings.decoderInit = decoderInit }
@@ -167,9 +173,11 @@ struct TrainCommand: ParsableCommand {
     let source = try CacheBatches(for: &settings)
     note(source.skipped)
     let run = try TrainRun(settings, source: source)
-    if settings.arch.usesK, settings.auxCoefficient > 0, settings.deadTokens >= settings.tokens {
+    let dead = settings.deadLatents
+    let help = dead == .resample ? "resampling" : dead == .auxk && settings.auxCoefficient > 0 ? "AuxK" : nil
+    if let help, settings.deadTokens >= settings.tokens {
       printError(
-        "note: AuxK cannot act: no latent counts as dead before \(grouped(settings.deadTokens)) tokens without activity, and "
+        "note: \(help) cannot act: no latent counts as dead before \(grouped(settings.deadTokens)) tokens without activity, and "
           + "the run has \(grouped(settings.tokens)); lower --dead-tokens to use it")
     }
     let line = ProgressLine(quiet: json)
@@ -245,6 +253,7 @@ extension Schedule.Kind: ExpressibleByArgument {}
 extension Initialization.Encoder: ExpressibleByArgument {}
 extension Initialization.Decoder: ExpressibleByArgument {}
 extension Initialization.Bias: ExpressibleByArgument {}
+extension DeadLatents: ExpressibleByArgument {}
 extension LearningRate: ExpressibleByArgument {
   package init?(argument: String) { self.init(argument) }
 }

@@ -39,6 +39,8 @@ protocol LatentRule: AnyObject {
   func finish(_ code: SparseCode, _ index: LatentIndex, bEnc: Parameter, isFirst: Bool)
   /// Called once all parts of a batch are finished, and the gradient of bDec is made from that of bEnc.
   func finishBatch(bEnc: Parameter)
+  /// Sets what `parameters` hold of some latents, one column each, as at the start.
+  func reset(_ latents: [Int32])
 }
 
 extension LatentRule {
@@ -59,6 +61,7 @@ extension LatentRule {
   func backward(_ code: inout SparseCode, batchRows: Int, losses: inout StepLosses) {}
   func finish(_ code: SparseCode, _ index: LatentIndex, bEnc: Parameter, isFirst: Bool) {}
   func finishBatch(bEnc: Parameter) {}
+  func reset(_ latents: [Int32]) {}
 }
 
 /// A rule that also works on a full matrix of latents, which is faster while many of them are active.

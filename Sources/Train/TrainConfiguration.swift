@@ -58,6 +58,10 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var annealUpdates: Int?
   /// Tokens without activity after which a latent is dead.
   package var deadTokens: Int
+  /// What is done about them: `auxk` (where the arch has it and this is not set), `resample` or `none`.
+  package var dead: DeadLatents?
+  /// resample: after which steps, such as `1000,2000`; 25,000, 50,000, 75,000 and 100,000 where not set.
+  package var resampleSteps: String?
   /// `identity` (x̂ ≈ x before training), or the folder of a run or SAE whose weights are taken; not set: random weights.
   package var initialWeights: String?
   /// Encoder at the start: `transpose` of the decoder (where not set) or `random`.
@@ -139,6 +143,8 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     case annealStart = "anneal-start"
     case annealUpdates = "anneal-updates"
     case deadTokens = "dead-tokens"
+    case dead
+    case resampleSteps = "resample-steps"
     case initialWeights = "init"
     case encoderInit = "encoder-init"
     case decoderInit = "decoder-init"
@@ -245,6 +251,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     try check(batch >= 1 && batch <= 1 << 20, "batch is \(batch); 1 to 1,048,576 are allowed")
     try validateOptimizer()
     try validateInitialization()
+    try validateDeadLatents()
     func belongs(_ key: String, _ isGiven: Bool, to archs: String, _ fits: Bool) throws(TrainError) {
       try check(!isGiven || fits, "\(key) is given, but arch is \(arch.rawValue); it is for \(archs)")
     }
@@ -306,7 +313,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package func saeConfiguration(width: Int) throws -> SAEConfiguration {
     var configuration = SAEConfiguration(
       architecture: arch, dIn: width, dSAE: try latentCount(width: width), k: k, kAux: kAux,
-      auxCoefficient: Float(auxCoefficient), l1: Float(l1), deadTokens: deadTokens)
+      auxCoefficient: deadLatents == .auxk ? Float(auxCoefficient) : 0, l1: Float(l1), deadTokens: deadTokens)
     configuration.kStart = kStart
     if let kAnnealFraction { configuration.kAnnealFraction = kAnnealFraction }
     configuration.multiTopK = multiTopK ?? false

@@ -20,6 +20,7 @@ final class TrainSession {
   private let log: MetricsLog
   private var activity: ActivityCount
   private var watch = DivergenceWatch()
+  private let resamplingSteps: Set<Int>
   private let start = ContinuousClock.now
   private var lastLog: ContinuousClock.Instant
   private var (lastWait, lastStep): (Double, Int)
@@ -52,6 +53,7 @@ final class TrainSession {
     self.sae = sae
     optimizer = Optimizer(sae.parameters, configuration.optimizerConfiguration)
     schedule = try configuration.makeSchedule(dSAE: shape.dSAE)
+    resamplingSteps = Set(try configuration.resamplingSteps())
     if let resumeStep {
       activity = try Checkpoint.load(step: resumeStep, from: folder.checkpoints, into: sae, optimizer)
     } else {
@@ -81,6 +83,7 @@ final class TrainSession {
     guard let norm = optimizer.apply(learningRate: rate) else {
       throw diverged("the gradients are not finite")
     }
+    if resamplingSteps.contains(self.step) { resample(from: batch) }
     // Activity over the last tenth of the run becomes the SAE's sparsity file.
     if step >= nSteps - max(1, nSteps / 10) { activity.add(sae, tokens: configuration.batch) }
     var metrics: StepMetrics?
@@ -92,6 +95,13 @@ final class TrainSession {
     }
     if self.step % configuration.checkpointSteps == 0 && !isDone { try save() }
     return metrics
+  }
+
+  /// Sets dead latents anew from the batch at hand; a function of run, step and batch, so that it needs no memory.
+  private func resample(from batch: borrowing Matrix) {
+    guard let sae = sae as? SparseAutoencoder else { return }
+    let latents = sae.resample(from: batch, seed: configuration.seed &+ UInt64(self.step) &* 0x9E37_79B9_7F4A_7C15)
+    for parameter in sae.latentParameters { optimizer.reset(latents, of: parameter) }
   }
 
   /// Writes a checkpoint.

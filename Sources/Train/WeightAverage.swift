@@ -7,12 +7,14 @@ import SAE
 ///
 ///     e_t = Σ_s β^(t−s) p_s / Σ_s β^(t−s)    that is    e_t = e_{t−1} + (1−β)/(1−βᵗ) · (p_t − e_{t−1})
 final class WeightAverage {
+  /// Of its tensors in checkpoints.
+  static let name = "ema"
   let memory: [OptimizerTensor]
   private let decay: Float
 
   init(_ parameters: [Parameter], decay: Float) {
     self.decay = decay
-    memory = parameters.map { OptimizerTensor("ema", like: $0) }
+    memory = parameters.map { OptimizerTensor(Self.name, like: $0) }
   }
 
   /// Adds the weights after step `step`, from 1.

@@ -40,6 +40,10 @@ final class Gated: LatentRule {
     MagnitudePath(gateBias: bGate.value.values, scale: rMag.value.values.map { exp($0) }, bias: bMag.value.values)
   }
 
+  func reset(_ latents: [Int32]) {
+    for latent in latents { (rMag.value[0, Int(latent)], bMag.value[0, Int(latent)]) = (0, 0) }
+  }
+
   func selection(rows: Int, isTraining: Bool) -> CodeSelection { .positive }
 
   func activate(_ code: inout SparseCode, isTraining: Bool) { magnitudes.apply(to: &code, gates: &gates) }

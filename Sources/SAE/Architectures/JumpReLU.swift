@@ -43,6 +43,10 @@ final class JumpReLU: LatentRule {
   /// A step may have left thresholds below 0, where the next would have set them to 0.
   var thresholds: [Float]? { threshold.value.values.map { max($0, 0) } }
 
+  func reset(_ latents: [Int32]) {
+    for latent in latents { threshold.value[0, Int(latent)] = configuration.initialThreshold }
+  }
+
   func begin(step: Int, of nSteps: Int) {
     threshold.value = Matrix(1, configuration.dSAE, threshold.value.values.map { max($0, 0) })
   }

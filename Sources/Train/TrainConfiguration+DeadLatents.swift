@@ -1,0 +1,57 @@
+import SAE
+
+/// What is done about latents that are never active.
+package enum DeadLatents: String, Codable, Sendable, CaseIterable {
+  /// They reconstruct the residual (Gao et al. 2024).
+  case auxk
+  /// At some steps they are set to inputs that are reconstructed badly (Bricken et al. 2023).
+  case resample
+  case none
+}
+
+extension TrainConfiguration {
+  /// Where the arch has AuxK, that, unless `dead` says otherwise.
+  package var deadLatents: DeadLatents { dead ?? (arch.usesK ? .auxk : .none) }
+
+  func validateDeadLatents() throws(TrainError) {
+    if dead == .auxk && !arch.usesK {
+      throw .invalid(
+        "dead is auxk, but arch is \(arch.rawValue); AuxK is for topk, batchtopk and matryoshka, others have resample and "
+          + "none")
+    }
+    if dead == .auxk && auxCoefficient == 0 {
+      throw .invalid("dead is auxk, but aux-coefficient is 0; leave one of them out")
+    }
+    if let dead, dead != .auxk, kAux != nil {
+      throw .invalid("k-aux is given, but dead is \(dead.rawValue); it belongs to auxk")
+    }
+    if resampleSteps != nil && dead != .resample {
+      throw .invalid("resample-steps is given, but dead is \(deadLatents.rawValue); it belongs to resample")
+    }
+    _ = try resamplingSteps()
+  }
+
+  /// After which steps, from 1, dead latents are set anew; where not said, those of Bricken et al. 2023 that the run has.
+  func resamplingSteps() throws(TrainError) -> [Int] {
+    guard dead == .resample else { return [] }
+    guard let resampleSteps else {
+      let steps = [25_000, 50_000, 75_000, 100_000].filter { $0 < nSteps }
+      if steps.isEmpty {
+        throw .invalid(
+          "dead is resample, which is by default after step 25,000, but the run has \(nSteps) steps; give --resample-steps"
+        )
+      }
+      return steps
+    }
+    var steps: [Int] = []
+    for word in resampleSteps.split(separator: ",", omittingEmptySubsequences: false) {
+      guard let step = Int(word), step >= 1, step < nSteps, step > steps.last ?? 0 else {
+        throw .invalid(
+          "resample-steps is \(resampleSteps); expected ascending steps with commas such as 1000,2000, each below the "
+            + "\(nSteps) of the run")
+      }
+      steps.append(step)
+    }
+    return steps
+  }
+}
