@@ -82,7 +82,7 @@ struct BenchOptions: ParsableArguments {
 
 /// The SAE whose steps are timed on a cache.
 struct BenchSAEOptions: ParsableArguments {
-  @Option(help: "topk, batchtopk, matryoshka, relu, jumprelu, gated or panneal.") var arch = SAEConfiguration
+  @Option(help: "topk, batchtopk, matryoshka, relu, jumprelu, gated, panneal or deep.") var arch = SAEConfiguration
     .Architecture.topk
   @Option(help: "Number of latents, or a multiple of the width such as 8x; 24,576 on synthetic data.")
   var latents: String?
@@ -100,13 +100,16 @@ struct BenchSAEOptions: ParsableArguments {
     guard startL0.map({ $0 > 0 }) ?? true else {
       throw ValidationError("--start-l0 \(startL0 ?? 0): it must be above 0")
     }
+    guard startL0 == nil || arch != .deep else { throw ValidationError("--start-l0 means nothing to --arch deep") }
   }
 
   func configuration(width: Int, latents standard: String) throws -> SAEConfiguration {
     var settings = TrainConfiguration.defaults
     settings.latents = latents ?? standard
-    return SAEConfiguration(
+    var configuration = SAEConfiguration(
       architecture: arch, dIn: width, dSAE: try settings.latentCount(width: width), k: k, l1: l1)
+    if arch == .deep { (configuration.deep.encoder, configuration.deep.decoder) = ([width], [width]) }
+    return configuration
   }
 }
 

@@ -16,7 +16,7 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Hook point to train on.") var hook: String?
   @Option(help: "Generation of a cache that has grown; by default the newest, or that of the run.") var generation: Int?
   @Option(help: "Folder of the run.") var out: String?
-  @Option(help: "topk, batchtopk, matryoshka, relu, jumprelu, gated or panneal.") var arch:
+  @Option(help: "topk, batchtopk, matryoshka, relu, jumprelu, gated, panneal or deep.") var arch:
     SAEConfiguration.Architecture?
   @Option(help: "Latents: a number, or a multiple of the width such as 8x.") var latents: String?
   @Option(help: "topk, batchtopk, matryoshka: active latents per token.") var k: Int?
@@ -44,6 +44,16 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "panneal: whether the penalty is of ‖c‖_p^p (true or false).") var pPower: Bool?
   @Option(help: "panneal: share of the steps before p begins to fall; 0.1.") var annealStart: Double?
   @Option(help: "panneal: updates of p and λ; 10.") var annealUpdates: Int?
+  @Option(help: "deep: what the sparse layer is: relu (with --l1) or topk (with --k); relu.")
+  var sparseLayer: DeepShape.Sparse?
+  @Option(help: "deep: widths of the hidden layers before the sparse one, such as 128, 2x,1x or none; 1x.")
+  var encoderHidden: String?
+  @Option(help: "deep: widths of the hidden layers after it; 1x.") var decoderHidden: String?
+  @Option(help: "deep: tanh or relu; tanh.") var encoderActivation: HiddenActivation?
+  @Option(help: "deep: tanh or relu; relu.") var decoderActivation: HiddenActivation?
+  @Flag(inversion: .prefixedNo, help: "deep: a LayerNorm after each of the encoder's hidden layers; by default yes.")
+  var layerNorm: Bool?
+  @Flag(inversion: .prefixedNo, help: "deep: add the input to the sparse layer's; by default yes.") var residual: Bool?
   @Option(help: "Tokens without activity after which a latent is dead.") var deadTokens: Int?
   @Option(help: "What is done about dead latents: auxk (topk, batchtopk, matryoshka), resample or none.")
   var dead: DeadLatents?
@@ -159,6 +169,13 @@ struct TrainCommand: ParsableCommand {
     if let pPower { settings.pPower = pPower }
     if let annealStart { settings.annealStart = annealStart }
     if let annealUpdates { settings.annealUpdates = annealUpdates }
+    if let sparseLayer { settings.sparseLayer = sparseLayer }
+    if let encoderHidden { settings.encoderHidden = encoderHidden }
+    if let decoderHidden { settings.decoderHidden = decoderHidden }
+    if let encoderActivation { settings.encoderActivation = encoderActivation }
+    if let decoderActivation { settings.decoderActivation = decoderActivation }
+    if let layerNorm { settings.layerNorm = layerNorm }
+    if let residual { settings.residual = residual }
     if let sparseAdamSteps { settings.sparseAdamSteps = sparseAdamSteps }
     if let decayFraction { settings.decayFraction = decayFraction }
     if let momentum { settings.momentum = momentum }
@@ -254,6 +271,8 @@ extension Initialization.Encoder: ExpressibleByArgument {}
 extension Initialization.Decoder: ExpressibleByArgument {}
 extension Initialization.Bias: ExpressibleByArgument {}
 extension DeadLatents: ExpressibleByArgument {}
+extension DeepShape.Sparse: ExpressibleByArgument {}
+extension HiddenActivation: ExpressibleByArgument {}
 extension LearningRate: ExpressibleByArgument {
   package init?(argument: String) { self.init(argument) }
 }

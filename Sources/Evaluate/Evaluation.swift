@@ -48,11 +48,11 @@ package final class Evaluation {
   package struct Subject {
     /// The name in results: the run's folder.
     package var name: String
-    package var sae: SparseAutoencoder
+    package var sae: any Autoencoder
     /// Of the model that the SAE was trained on, if its files say so.
     package var weightsDigest: String?
 
-    package init(name: String, sae: SparseAutoencoder, weightsDigest: String? = nil) {
+    package init(name: String, sae: any Autoencoder, weightsDigest: String? = nil) {
       self.name = name
       self.sae = sae
       self.weightsDigest = weightsDigest

@@ -18,6 +18,8 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
     case gated
     /// ReLU latents with a penalty on ‖c‖_p whose p falls (Karvonen et al. 2024, arXiv 2408.00113).
     case panneal
+    /// Hidden layers on either side of the sparse one.
+    case deep
 
     /// Whether the number of active latents is set, and dead ones are helped by AuxK.
     package var usesK: Bool { self == .topk || self == .batchtopk || self == .matryoshka }
@@ -87,6 +89,8 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
   package var annealStart: Float = 0.1
   /// panneal: in how many updates it falls, the first and last included.
   package var annealUpdates = 10
+  /// deep: the layers around the sparse one, and its kind.
+  package var deep = DeepShape()
   /// A latent is dead when it was not active for this many tokens.
   package var deadTokens: Int
   package var initialization = Initialization()
@@ -121,6 +125,11 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
     case .jumprelu: JumpReLU(self)
     case .gated: Gated(self, bEnc: bEnc)
     case .panneal: PAnneal(self)
+    case .deep:
+      switch deep.sparse {
+      case .relu: ReLU(l1: l1, p: p, dIn: dIn)
+      case .topk: TopK(k: annealedK, nLatents: dSAE, isMulti: false)
+      }
     }
   }
 
@@ -128,7 +137,7 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
 
   /// An SAE of this kind, at its random start.
   package func makeAutoencoder(seed: UInt64) throws(SAEError) -> any Autoencoder {
-    try SparseAutoencoder(self, seed: seed)
+    architecture == .deep ? try Deep(self, seed: seed) : try SparseAutoencoder(self, seed: seed)
   }
 
   /// Throws `SAEError.invalid` naming the first value that makes no sense.
@@ -136,7 +145,7 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
     func check(_ holds: Bool, _ what: String) throws(SAEError) { if !holds { throw .invalid(what) } }
     try check(dIn >= 1 && dIn <= 65_536, "dIn is \(dIn); 1 to 65,536 are allowed")
     try check(dSAE >= 1 && dSAE <= 1 << 24, "latents are \(dSAE); 1 to 16,777,216 are allowed")
-    if architecture.usesK {
+    if architecture.usesK || architecture == .deep && deep.sparse == .topk {
       try check(k >= 1 && k <= dSAE, "k is \(k); it must be from 1 to the number of latents, \(dSAE)")
       if let kStart {
         try check(
@@ -157,6 +166,11 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
       try check(
         prefixes[0] >= 1 && zip(prefixes, prefixes.dropFirst()).allSatisfy { $0 < $1 } && prefixes.last == dSAE,
         "prefixes are \(prefixes); they must be positive and ascending, the last the number of latents, \(dSAE)")
+    }
+    if architecture == .deep {
+      try deep.validate(dIn: dIn)
+      try check(
+        decoderNorm != .graph, "the decoder of deep is normalised after each step (unit) or free, not in the graph")
     }
     if architecture == .panneal {
       try check(

@@ -34,6 +34,21 @@ package enum SAELensFormat {
         case weightsDigest = "actcache_weights"
         case streamKey = "actcache_stream"
       }
+
+      init(_ provenance: Provenance) {
+        modelName = provenance.modelName
+        hookName = provenance.hookName
+        contextSize = provenance.context
+        prependBOS = provenance.prependsBOS
+        weightsDigest = provenance.weightsDigest
+        streamKey = provenance.streamKey
+      }
+
+      var provenance: Provenance {
+        Provenance(
+          modelName: modelName, hookName: hookName ?? "", context: contextSize, prependsBOS: prependBOS,
+          weightsDigest: weightsDigest, streamKey: streamKey)
+      }
     }
     var architecture: String
     var dIn: Int
@@ -87,6 +102,10 @@ package enum SAELensFormat {
     _ autoencoder: any Autoencoder, inputScale: Float, firingFrequency: [Float]?, provenance: Provenance,
     to folder: String
   ) throws {
+    if let deep = autoencoder as? Deep {
+      return try DeepFormat.save(
+        deep, inputScale: inputScale, firingFrequency: firingFrequency, provenance: provenance, to: folder)
+    }
     guard let sae = autoencoder as? SparseAutoencoder else {
       throw SAEError.invalid("\(autoencoder.configuration.architecture.rawValue) has no place in SAELens' layout")
     }
@@ -96,11 +115,7 @@ package enum SAELensFormat {
       architecture: name(of: shape.architecture), dIn: shape.dIn, dSAE: shape.dSAE,
       k: shape.architecture == .topk ? shape.k : nil,
       rescalesByDecoderNorm: shape.architecture == .topk ? false : nil,
-      metadata: .init(
-        modelName: provenance.modelName, hookName: provenance.hookName, contextSize: provenance.context,
-        prependBOS: provenance.prependsBOS, weightsDigest: provenance.weightsDigest, streamKey: provenance.streamKey))
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+      metadata: .init(provenance))
     var bEnc = sae.bEnc.value.copy()
     bEnc.scale(by: 1 / inputScale)
     var bDec = sae.bDec.value.copy()
@@ -121,33 +136,47 @@ package enum SAELensFormat {
       tensors.append(.init("b_mag", shape: [shape.dSAE], bMag))
       tensors.append(.init("r_mag", shape: [shape.dSAE], rule.rMag.value.copy()))
     }
+    try write(tensors, firingFrequency: firingFrequency, configuration, to: folder)
+  }
+
+  /// Writes the files of a folder.
+  static func write(
+    _ tensors: [SafetensorsWriter.Tensor], firingFrequency: [Float]?, _ configuration: some Encodable, to folder: String
+  ) throws {
     try SafetensorsWriter.write(tensors, metadata: ["format": "pt"], to: "\(folder)/\(weightsFile)")
     if let firingFrequency {
-      let logs = Matrix(1, shape.dSAE, firingFrequency.map { log10($0 + 1e-10) })
+      let logs = Matrix(1, firingFrequency.count, firingFrequency.map { log10($0 + 1e-10) })
       try SafetensorsWriter.write(
-        [.init("sparsity", shape: [shape.dSAE], logs)], metadata: ["format": "pt"], to: "\(folder)/\(sparsityFile)")
+        [.init("sparsity", shape: [firingFrequency.count], logs)], metadata: ["format": "pt"],
+        to: "\(folder)/\(sparsityFile)")
     }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     // Last: a folder with a configuration is whole.
     try DurableFile.write([UInt8](try encoder.encode(configuration)) + [0x0A], to: "\(folder)/\(configurationFile)")
   }
 
   /// Opens the SAE of a run's folder (in its `sae`), or a folder in SAELens' layout itself.
-  package static func open(run folder: String) throws -> (sae: SparseAutoencoder, provenance: Provenance) {
+  package static func open(run folder: String) throws -> (sae: any Autoencoder, provenance: Provenance) {
     let result = "\(folder)/sae"
     return try load(FileManager.default.fileExists(atPath: "\(result)/\(configurationFile)") ? result : folder)
   }
 
-  /// Opens a folder of SAELens' `standard`, `topk`, `jumprelu` or `gated` kind.
+  /// Opens a folder of SAELens' `standard`, `topk`, `jumprelu` or `gated` kind, or one of ours (`DeepFormat`).
   ///
   /// Throws `SAEError.invalid` for what this engine does not do (another architecture, a normalisation that is not
   /// folded in) and for tensors that do not fit the configuration.
-  package static func load(_ folder: String) throws -> (sae: SparseAutoencoder, provenance: Provenance) {
+  package static func load(_ folder: String) throws -> (sae: any Autoencoder, provenance: Provenance) {
     let path = "\(folder)/\(configurationFile)"
-    let text = try MappedFile(path: path).copyOfBytes()
+    let text = Data(try MappedFile(path: path).copyOfBytes())
+    struct Kind: Decodable { var architecture: String }
     let configuration: Configuration
     do {
-      configuration = try JSONDecoder().decode(Configuration.self, from: Data(text))
-    } catch {
+      if try JSONDecoder().decode(Kind.self, from: text).architecture == DeepFormat.architecture {
+        return try DeepFormat.load(folder, JSONDecoder().decode(DeepFormat.Configuration.self, from: text))
+      }
+      configuration = try JSONDecoder().decode(Configuration.self, from: text)
+    } catch let error as DecodingError {
       throw SAEError.damaged(
         "\(path): not an SAELens configuration (\(Self.reason(error))); point at a folder that holds an SAE")
     }
@@ -160,7 +189,7 @@ package enum SAELensFormat {
     case "standard": architecture = .relu
     case "jumprelu": architecture = .jumprelu
     case "gated": architecture = .gated
-    default: throw unsupported("architecture", configuration.architecture, "topk, standard, jumprelu and gated")
+    default: throw unsupported("architecture", configuration.architecture, "topk, standard, jumprelu, gated and deep")
     }
     if configuration.normalizeActivations != "none" {
       throw unsupported("normalize_activations", configuration.normalizeActivations, "none (fold it into the weights)")
@@ -190,13 +219,7 @@ package enum SAELensFormat {
       rule.bMag.value = try file.matrix("b_mag", shape: [shape.dSAE], rows: 1)
       rule.rMag.value = try file.matrix("r_mag", shape: [shape.dSAE], rows: 1)
     }
-    let metadata = configuration.metadata
-    return (
-      sae,
-      Provenance(
-        modelName: metadata.modelName, hookName: metadata.hookName ?? "", context: metadata.contextSize,
-        prependsBOS: metadata.prependBOS, weightsDigest: metadata.weightsDigest, streamKey: metadata.streamKey)
-    )
+    return (sae, configuration.metadata.provenance)
   }
 
   /// SAELens' name of an architecture.
@@ -207,14 +230,15 @@ package enum SAELensFormat {
     // What SAELens, too, makes of its batchtopk and matryoshka SAEs when they are trained.
     case .jumprelu, .batchtopk, .matryoshka: "jumprelu"
     case .gated: "gated"
+    case .deep: DeepFormat.architecture
     }
   }
 
   /// The key and the words of a decoding error, without its debug dump.
-  private static func reason(_ error: any Error) -> String {
+  private static func reason(_ error: DecodingError) -> String {
     switch error {
-    case DecodingError.keyNotFound(let key, _): "\(key.stringValue) is missing"
-    case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context):
+    case .keyNotFound(let key, _): "\(key.stringValue) is missing"
+    case .typeMismatch(_, let context), .valueNotFound(_, let context):
       "\(context.codingPath.map(\.stringValue).joined(separator: ".")) is of another type"
     default: "it is not JSON"
     }

@@ -80,7 +80,7 @@ package struct TrainBenchmark {
 
   /// Two steps are not counted.
   package func run() throws -> Result {
-    let sae = try SparseAutoencoder(configuration, seed: 0)
+    let sae = try configuration.makeAutoencoder(seed: 0)
     let rate = LearningRate.auto.peak(optimizer.kind, dSAE: configuration.dSAE) ?? 1e-3
     let optimizer = Optimizer(sae.parameters, self.optimizer)
     let pool = source == nil ? (0..<4).map { SharedMatrix(syntheticBatch(seed: UInt64($0))) } : []
@@ -89,11 +89,11 @@ package struct TrainBenchmark {
     if let source {
       try source.read(batch: 0, into: &read)
       read.scale(by: scale)
-      sae.setDecoderBias(fromMedianOf: read)
+      sae.prepare(from: read)
     } else {
-      sae.setDecoderBias(fromMedianOf: pool[0].matrix)
+      sae.prepare(from: pool[0].matrix)
     }
-    if let startL0 {
+    if let startL0, let sae = sae as? SparseAutoencoder {
       if source == nil {
         sae.lowerBias(toL0: startL0, on: pool[0].matrix)
       } else {

@@ -17,6 +17,13 @@ extension TrainConfiguration {
   private var initialRun: String? { initialWeights == "identity" ? nil : initialWeights }
 
   func validateInitialization() throws(TrainError) {
+    let given = [
+      ("init", initialWeights != nil), ("encoder-init", encoderInit != nil), ("decoder-init", decoderInit != nil),
+      ("bias-init", biasInit != nil),
+    ].first { $0.1 }
+    if arch == .deep, let given {
+      throw .invalid("\(given.0) is given, but arch is deep, whose layers have their own start; leave it out")
+    }
     guard let start = initialWeights else { return }
     for (key, isGiven) in [("encoder-init", encoderInit != nil), ("decoder-init", decoderInit != nil)] where isGiven {
       throw .invalid(
@@ -57,6 +64,9 @@ extension TrainConfiguration {
       throw TrainError.missing(
         "init \(run): no SAE there (\(run)/sae/\(file)); give identity, or the folder of a finished run or of an SAE")
     }
-    try sae.takeWeights(of: SAELensFormat.open(run: run).sae, inputScale: inputScale, name: run)
+    guard let other = try SAELensFormat.open(run: run).sae as? SparseAutoencoder else {
+      throw TrainError.invalid("init \(run): is a deep SAE, whose weights fit no other kind")
+    }
+    try sae.takeWeights(of: other, inputScale: inputScale, name: run)
   }
 }

@@ -1,5 +1,6 @@
 import ActCache
 import Foundation
+import LinearAlgebra
 import Memory
 import SAE
 import Yams
@@ -14,7 +15,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var generation: Int?
   /// The run's folder.
   package var out: String
-  /// `topk`, `batchtopk`, `matryoshka`, `relu`, `jumprelu`, `gated` or `panneal`.
+  /// `topk`, `batchtopk`, `matryoshka`, `relu`, `jumprelu`, `gated`, `panneal` or `deep`.
   package var arch: SAEConfiguration.Architecture
   /// Latents: a number, or a multiple of the activations' width such as `8x`.
   package var latents: String
@@ -56,6 +57,17 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var annealStart: Double?
   /// panneal: updates of p and λ; 10 where not set.
   package var annealUpdates: Int?
+  /// deep: what the sparse layer is, `relu` (where not set) or `topk`.
+  package var sparseLayer: DeepShape.Sparse?
+  /// deep: widths of the hidden layers before and after the sparse one, such as `128`, `2x,1x` or `none`; `1x` where not set.
+  package var encoderHidden: String?
+  package var decoderHidden: String?
+  /// deep: `tanh` (the encoder's, where not set) or `relu` (the decoder's).
+  package var encoderActivation: HiddenActivation?
+  package var decoderActivation: HiddenActivation?
+  /// deep: whether a LayerNorm follows each of the encoder's hidden layers, and whether the input is added after them.
+  package var layerNorm: Bool?
+  package var residual: Bool?
   /// Tokens without activity after which a latent is dead.
   package var deadTokens: Int
   /// What is done about them: `auxk` (where the arch has it and this is not set), `resample` or `none`.
@@ -142,6 +154,13 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     case pPower = "p-power"
     case annealStart = "anneal-start"
     case annealUpdates = "anneal-updates"
+    case sparseLayer = "sparse-layer"
+    case encoderHidden = "encoder-hidden"
+    case decoderHidden = "decoder-hidden"
+    case encoderActivation = "encoder-activation"
+    case decoderActivation = "decoder-activation"
+    case layerNorm = "layer-norm"
+    case residual
     case deadTokens = "dead-tokens"
     case dead
     case resampleSteps = "resample-steps"
@@ -252,11 +271,12 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     try validateOptimizer()
     try validateInitialization()
     try validateDeadLatents()
+    let usesK = arch.usesK || arch == .deep && sparseLayer == .topk
     func belongs(_ key: String, _ isGiven: Bool, to archs: String, _ fits: Bool) throws(TrainError) {
       try check(!isGiven || fits, "\(key) is given, but arch is \(arch.rawValue); it is for \(archs)")
     }
-    try belongs("k-start", kStart != nil, to: "topk, batchtopk and matryoshka", arch.usesK)
-    try belongs("k-anneal-fraction", kAnnealFraction != nil, to: "topk, batchtopk and matryoshka", arch.usesK)
+    try belongs("k-start", kStart != nil, to: "topk, batchtopk and matryoshka", usesK)
+    try belongs("k-anneal-fraction", kAnnealFraction != nil, to: "topk, batchtopk and matryoshka", usesK)
     try check(kAnnealFraction == nil || kStart != nil, "k-anneal-fraction is given without k-start; add --k-start K")
     try belongs("multi-topk", multiTopK != nil, to: "topk", arch == .topk)
     try belongs("groups", groups != nil, to: "matryoshka", arch == .matryoshka)
@@ -270,6 +290,10 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
       let owners = kinds.map(\.rawValue).joined(separator: " and ")
       throw .invalid("\(name) means nothing to arch \(arch.rawValue); it belongs to \(owners)")
     }
+    do {
+      _ = try DeepShape.widths(encoderHidden ?? "1x", of: "encoder-hidden", dIn: 1)
+      _ = try DeepShape.widths(decoderHidden ?? "1x", of: "decoder-hidden", dIn: 1)
+    } catch { throw .invalid(error.description) }
     _ = try inputScale(cacheScale: 1)
     _ = try latentCount(width: 1)
   }
@@ -283,6 +307,10 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
       ("p-start", pStart != nil, [.panneal]), ("p-end", pEnd != nil, [.panneal]),
       ("p-power", pPower != nil, [.panneal]), ("anneal-start", annealStart != nil, [.panneal]),
       ("anneal-updates", annealUpdates != nil, [.panneal]),
+      ("sparse-layer", sparseLayer != nil, [.deep]), ("encoder-hidden", encoderHidden != nil, [.deep]),
+      ("decoder-hidden", decoderHidden != nil, [.deep]), ("encoder-activation", encoderActivation != nil, [.deep]),
+      ("decoder-activation", decoderActivation != nil, [.deep]), ("layer-norm", layerNorm != nil, [.deep]),
+      ("residual", residual != nil, [.deep]),
     ]
   }
 
@@ -332,6 +360,15 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     if let annealStart { configuration.annealStart = Float(annealStart) }
     if let annealUpdates { configuration.annealUpdates = annealUpdates }
     configuration.initialization = initialization
+    if arch == .deep {
+      configuration.deep.encoder = try DeepShape.widths(encoderHidden ?? "1x", of: "encoder-hidden", dIn: width)
+      configuration.deep.decoder = try DeepShape.widths(decoderHidden ?? "1x", of: "decoder-hidden", dIn: width)
+    }
+    if let sparseLayer { configuration.deep.sparse = sparseLayer }
+    if let encoderActivation { configuration.deep.encoderActivation = encoderActivation }
+    if let decoderActivation { configuration.deep.decoderActivation = decoderActivation }
+    if let layerNorm { configuration.deep.layerNorm = layerNorm }
+    if let residual { configuration.deep.residual = residual }
     try configuration.validate()
     return configuration
   }

@@ -118,7 +118,15 @@ import Train
       return "valid"
     }
     #expect(message(.topk) { $0.l0 = 1 } == "l0 means nothing to arch topk; it belongs to jumprelu")
+    #expect(
+      message(.deep) { $0.initialWeights = "identity" }
+        == "init is given, but arch is deep, whose layers have their own start; leave it out")
+    #expect(message(.deep) { $0.dead = .resample } == "dead is resample, but arch is deep, which has only none")
     #expect(message(.relu) { $0.bandwidth = 1 } == "bandwidth means nothing to arch relu; it belongs to jumprelu")
+    #expect(message(.relu) { $0.residual = false } == "residual means nothing to arch relu; it belongs to deep")
+    #expect(
+      message(.deep) { $0.encoderHidden = "wide" }
+        == "encoder-hidden is wide; expected widths of layers such as 128 or 2x,1x (times the input's), or none")
     #expect(message(.jumprelu) { $0.pStart = 1 } == "p-start means nothing to arch jumprelu; it belongs to panneal")
     #expect(
       message(.jumprelu) { ($0.targetL0, $0.sparsity) = (20, .step) }

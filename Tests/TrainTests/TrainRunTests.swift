@@ -61,7 +61,7 @@ struct ToyBatches: BatchSource {
     try checkResume(arch)
   }
 
-  @Test func annealedKAndMultiTopKResumeToo() throws {
+  @Test func annealedKMultiTopKAndHiddenLayersResumeToo() throws {
     try checkResume(.topk) {
       $0.kStart = 9
       $0.kAnnealFraction = 0.7
@@ -70,6 +70,13 @@ struct ToyBatches: BatchSource {
     try checkResume(.matryoshka) {
       $0.kStart = 9
       $0.groups = "1/4,1/4"
+    }
+    try checkResume(.deep) {
+      $0.sparseLayer = .topk
+      $0.kStart = 9
+      $0.encoderHidden = "5,1x"
+      $0.decoderHidden = "2x,3"
+      $0.optimizer = .adamw
     }
   }
 
