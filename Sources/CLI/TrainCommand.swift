@@ -35,6 +35,9 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "jumprelu: λ of the penalty on the number of active latents, λ · L0 / width; 1.") var l0: Double?
   @Option(help: "jumprelu: what λ multiplies: step (L0) or tanh.") var sparsity: SAEConfiguration.Sparsity?
   @Option(help: "jumprelu: s of tanh(s · c); 4.") var tanhScale: Double?
+  @Option(help: "relu: p of the penalty λ · mean ‖c‖_p / width; 1.") var p: Double?
+  @Option(help: "Decoder rows: unit (held at norm 1), graph (divided by it in the loss, as e2e_sae) or free.")
+  var decoderNorm: SAEConfiguration.DecoderNorm?
   @Option(help: "jumprelu: penalise λ · (L0 / target − 1)² / width instead.") var targetL0: Double?
   @Option(help: "jumprelu: width of the band in which pre-activations move their threshold; 0.05.")
   var bandwidth: Double?
@@ -162,6 +165,8 @@ struct TrainCommand: ParsableCommand {
     if let sparsity { settings.sparsity = sparsity }
     if let tanhScale { settings.tanhScale = tanhScale }
     if let targetL0 { settings.targetL0 = targetL0 }
+    if let p { settings.p = p }
+    if let decoderNorm { settings.decoderNorm = decoderNorm }
     if let bandwidth { settings.bandwidth = bandwidth }
     if let threshold { settings.threshold = threshold }
     if let pStart { settings.pStart = pStart }
@@ -271,6 +276,7 @@ extension Initialization.Encoder: ExpressibleByArgument {}
 extension Initialization.Decoder: ExpressibleByArgument {}
 extension Initialization.Bias: ExpressibleByArgument {}
 extension DeadLatents: ExpressibleByArgument {}
+extension SAEConfiguration.DecoderNorm: ExpressibleByArgument {}
 extension DeepShape.Sparse: ExpressibleByArgument {}
 extension HiddenActivation: ExpressibleByArgument {}
 extension LearningRate: ExpressibleByArgument {

@@ -44,6 +44,10 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var tanhScale: Double?
   /// jumprelu: the penalty is λ · (L0 / target − 1)² / dIn instead.
   package var targetL0: Double?
+  /// relu: p of the penalty's norm; 1 where not set.
+  package var p: Double?
+  /// What keeps decoder rows from growing: `unit`, `graph` or `free`; unit where not set.
+  package var decoderNorm: SAEConfiguration.DecoderNorm?
   /// jumprelu: width of the band in which pre-activations move their threshold; 0.05 where not set.
   package var bandwidth: Double?
   /// jumprelu: thresholds at the start; 0.01 where not set.
@@ -148,6 +152,8 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     case l1, l0, sparsity
     case tanhScale = "tanh-scale"
     case targetL0 = "target-l0"
+    case p
+    case decoderNorm = "decoder-norm"
     case bandwidth, threshold
     case pStart = "p-start"
     case pEnd = "p-end"
@@ -279,6 +285,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     try belongs("k-anneal-fraction", kAnnealFraction != nil, to: "topk, batchtopk and matryoshka", usesK)
     try check(kAnnealFraction == nil || kStart != nil, "k-anneal-fraction is given without k-start; add --k-start K")
     try belongs("multi-topk", multiTopK != nil, to: "topk", arch == .topk)
+    try belongs("decoder-norm", decoderNorm != nil, to: "all but deep", arch != .deep)
     try belongs("groups", groups != nil, to: "matryoshka", arch == .matryoshka)
     try check(logSteps >= 1 && checkpointSteps >= 1, "log-steps and checkpoint-steps must be at least 1")
     _ = try readingOptions()
@@ -303,6 +310,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     [
       ("l0", l0 != nil, [.jumprelu]), ("sparsity", sparsity != nil, [.jumprelu]),
       ("tanh-scale", tanhScale != nil, [.jumprelu]), ("target-l0", targetL0 != nil, [.jumprelu]),
+      ("p", p != nil, [.relu]),
       ("bandwidth", bandwidth != nil, [.jumprelu]), ("threshold", threshold != nil, [.jumprelu]),
       ("p-start", pStart != nil, [.panneal]), ("p-end", pEnd != nil, [.panneal]),
       ("p-power", pPower != nil, [.panneal]), ("anneal-start", annealStart != nil, [.panneal]),
@@ -352,6 +360,8 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     if let sparsity { configuration.sparsity = sparsity }
     if let tanhScale { configuration.tanhScale = Float(tanhScale) }
     configuration.targetL0 = targetL0.map { Float($0) }
+    if let p { configuration.p = Float(p) }
+    if let decoderNorm { configuration.decoderNorm = decoderNorm }
     if let bandwidth { configuration.bandwidth = Float(bandwidth) }
     if let threshold { configuration.initialThreshold = Float(threshold) }
     if let pStart { configuration.pStart = Float(pStart) }

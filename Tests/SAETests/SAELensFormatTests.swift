@@ -45,6 +45,18 @@ import Testing
     for (x, y) in zip(trained.decode(a).values, loaded.decode(b).values) { #expect(abs(x - scale * y) < 1e-5) }
   }
 
+  @Test func rowsThatTheLossNormalisesAreSavedAtUnitNorm() throws {
+    let folder = try TemporaryFolder()
+    var configuration = SAEConfiguration(architecture: .relu, dIn: 5, dSAE: 12)
+    configuration.decoderNorm = .graph
+    let trained = try SparseAutoencoder(configuration, seed: 1)
+    trained.wDec.value.scale(by: 3)
+    try SAELensFormat.save(trained, inputScale: 1, firingFrequency: nil, provenance: provenance, to: folder.path)
+    let loaded = try SAELensFormat.load(folder.path).sae
+    let code = trained.encode(Matrix(4, 5, (0..<20).map { Float($0 % 7) - 3 }))
+    for (a, b) in zip(trained.decode(code).values, loaded.decode(code).values) { #expect(abs(a - b) < 1e-6) }
+  }
+
   @Test(arguments: [SAEConfiguration.Architecture.batchtopk, .matryoshka])
   func thresholdIsThatOfTheRunningMeanInRawUnits(architecture: SAEConfiguration.Architecture) throws {
     let folder = try TemporaryFolder()

@@ -118,6 +118,11 @@ import Train
       return "valid"
     }
     #expect(message(.topk) { $0.l0 = 1 } == "l0 means nothing to arch topk; it belongs to jumprelu")
+    #expect(message(.topk) { $0.p = 0.5 } == "p means nothing to arch topk; it belongs to relu")
+    #expect(message(.relu) { ($0.p, $0.decoderNorm) = (0.5, .graph) } == "valid")
+    #expect(message(.relu) { $0.p = 0 } == "p is 0.0; it must be positive")
+    #expect(
+      message(.deep) { $0.decoderNorm = .free } == "decoder-norm is given, but arch is deep; it is for all but deep")
     #expect(
       message(.deep) { $0.initialWeights = "identity" }
         == "init is given, but arch is deep, whose layers have their own start; leave it out")
