@@ -25,6 +25,10 @@ package enum BLASLibrary {
     !CPU.hasAVX512(features) || ["SkylakeX", "Cooperlake", "SapphireRapids", "Zen4", "Zen5"].contains(coreName)
   }
 
-  /// Leaves the threads to `Threads`; call once at start.
-  package static func useOneThread() { openblas_set_num_threads(1) }
+  /// Leaves the threads to `Threads`: evaluated once, before the first product. OpenBLAS cuts a product over its own
+  /// threads at other places than we do, and the last bits of the elements beside a cut differ.
+  static let holdToOneThread: Void = openblas_set_num_threads(1)
+
+  /// Threads that OpenBLAS takes for one call.
+  package static var threads: Int { Int(openblas_get_num_threads()) }
 }

@@ -1,5 +1,3 @@
-import COpenBLAS
-
 /// Which pre-activations become active latents.
 package enum CodeSelection: Sendable, Equatable {
   /// ReLU: all that are positive.
@@ -106,11 +104,15 @@ struct EncoderTiles: @unchecked Sendable {
     let rows = (range.count + step - 1) / step
     let tile = UnsafeMutablePointer<Float>.allocate(capacity: rows * Self.latents)
     defer { tile.deallocate() }
+    // Read only.
+    let tokens = UnsafeMutablePointer(mutating: x + range.lowerBound * d)
+    let latents = UnsafeMutablePointer(mutating: wEnc)
     for first in stride(from: 0, to: n, by: Self.latents) {
       let width = min(Self.latents, n - first)
-      cblas_sgemm(
-        CblasRowMajor, CblasNoTrans, CblasTrans, Int32(rows), Int32(width), Int32(d), 1,
-        x + range.lowerBound * d, Int32(d * step), wEnc + first * d, Int32(d), 0, tile, Int32(Self.latents))
+      gemm(
+        Strip(base: tokens, rows: rows, columns: d, stride: d * step),
+        Strip(base: latents + first * d, rows: width, columns: d, stride: d),
+        into: Strip(base: tile, rows: rows, columns: width, stride: Self.latents), transposeB: true)
       body(tile, first, width)
     }
   }

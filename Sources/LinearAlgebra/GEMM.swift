@@ -1,6 +1,4 @@
-import COpenBLAS
-
-/// C = alpha·op(A)·op(B), or C += … : general matrix product by OpenBLAS (cblas_sgemm).
+/// C = alpha·op(A)·op(B), or C += … : general matrix product.
 ///
 /// The output is cut into tiles of a fixed size, one call each, shared among `Threads`; each call runs on one
 /// thread over the whole inner dimension, so the result does not depend on the number of threads.
@@ -49,21 +47,16 @@ func tiledProduct(
   _ a: Strip, _ b: Strip, into c: Strip, transposeA: Bool = false, transposeB: Bool = false, alpha: Float = 1,
   accumulating: Bool = false
 ) {
-  // m rows, n columns of the output, k inner
-  let (m, k) = transposeA ? (a.columns, a.rows) : (a.rows, a.columns)
-  let (k2, n) = transposeB ? (b.columns, b.rows) : (b.rows, b.columns)
-  precondition(k == k2 && c.rows == m && c.columns == n, "[\(m), \(k)]·[\(k2), \(n)] into [\(c.rows), \(c.columns)]")
-  if m == 0 || n == 0 { return }
+  let (m, n) = (c.rows, c.columns)
   let tilesDown = (m + tileRows - 1) / tileRows
   let tilesAcross = (n + tileColumns - 1) / tileColumns
   Threads.forEach(tilesDown * tilesAcross) { tile in
     let i = tile / tilesAcross * tileRows
     let j = tile % tilesAcross * tileColumns
-    cblas_sgemm(
-      CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
-      Int32(min(tileRows, m - i)), Int32(min(tileColumns, n - j)), Int32(k), alpha,
-      a.base + (transposeA ? i : i * a.stride), Int32(a.stride),
-      b.base + (transposeB ? j * b.stride : j), Int32(b.stride),
-      accumulating ? 1 : 0, c.base + i * c.stride + j, Int32(c.stride))
+    let (rows, columns) = (i..<min(m, i + tileRows), j..<min(n, j + tileColumns))
+    gemm(
+      transposeA ? a.columns(rows) : a.rows(rows), transposeB ? b.rows(columns) : b.columns(columns),
+      into: c.rows(rows).columns(columns), transposeA: transposeA, transposeB: transposeB, alpha: alpha,
+      accumulating: accumulating)
   }
 }

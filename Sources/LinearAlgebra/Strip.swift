@@ -59,19 +59,24 @@ extension Matrix {
   package var strip: Strip { Strip(base: base, rows: rows, columns: columns, stride: columns) }
 }
 
-/// C = op(A)·op(B), or C += …, on the calling thread (cblas_sgemm).
+/// C = alpha·op(A)·op(B), or C += …, on the calling thread: the one place that calls OpenBLAS (cblas_sgemm).
 ///
 /// - Parameters:
-///   - a: [m, k].
+///   - a: [m, k], or [k, m] if `transposeA`.
 ///   - b: [k, n], or [n, k] if `transposeB`.
 ///   - c: [m, n]; overwritten, or added to if `accumulating`.
-package func gemm(_ a: Strip, _ b: Strip, into c: Strip, transposeB: Bool = false, accumulating: Bool = false) {
-  let (k, n) = transposeB ? (b.columns, b.rows) : (b.rows, b.columns)
+package func gemm(
+  _ a: Strip, _ b: Strip, into c: Strip, transposeA: Bool = false, transposeB: Bool = false, alpha: Float = 1,
+  accumulating: Bool = false
+) {
+  let (m, k) = transposeA ? (a.columns, a.rows) : (a.rows, a.columns)
+  let (inner, n) = transposeB ? (b.columns, b.rows) : (b.rows, b.columns)
   precondition(
-    a.columns == k && c.rows == a.rows && c.columns == n,
-    "[\(a.rows), \(a.columns)]·[\(k), \(n)] into [\(c.rows), \(c.columns)]")
-  if c.rows == 0 || n == 0 { return }
+    k == inner && c.rows == m && c.columns == n, "[\(m), \(k)]·[\(inner), \(n)] into [\(c.rows), \(c.columns)]")
+  if m == 0 || n == 0 { return }
+  BLASLibrary.holdToOneThread
   cblas_sgemm(
-    CblasRowMajor, CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans, Int32(a.rows), Int32(n), Int32(k), 1,
-    a.base, Int32(a.stride), b.base, Int32(b.stride), accumulating ? 1 : 0, c.base, Int32(c.stride))
+    CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
+    Int32(m), Int32(n), Int32(k), alpha, a.base, Int32(a.stride), b.base, Int32(b.stride),
+    accumulating ? 1 : 0, c.base, Int32(c.stride))
 }

@@ -38,7 +38,8 @@ import Testing
       Threads.count = threads
       var c = Matrix(1100, 2500)
       gemm(a, b, into: &c, transposeB: true)
-      if threads == 1 { expected = c.values } else { #expect(c.values == expected) }
+      if threads == 1 { expected = c.values } else { #expect(difference(c.values, expected) == nil) }
+      #expect(BLASLibrary.threads == 1)
     }
   }
 

@@ -20,7 +20,6 @@
     }
 
     @Test func selectingTargets() {
-      BLASLibrary.useOneThread()
       let logits = Self.tile()
       let scratch = TargetScratch()
       func report(_ name: String, _ body: () -> Void) -> Double {
@@ -50,7 +49,6 @@
 
     /// Against the two products that the logits and their gradient take at least.
     @Test func divergenceWithItsGradient() {
-      BLASLibrary.useOneThread()
       let (n, d, v, k) = (1024, 64, 50_257, 64)
       var random = SeededGenerator(seed: 2)
       let states = Matrix(n, d, random.floats(n * d))
