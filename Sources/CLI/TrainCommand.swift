@@ -117,6 +117,9 @@ struct TrainCommand: ParsableCommand {
     func set<T>(_ path: WritableKeyPath<TrainConfiguration, T>, _ value: T?) {
       if let value { settings[keyPath: path] = value }
     }
+    func set<T>(_ path: WritableKeyPath<TrainConfiguration, T?>, _ value: T?) {
+      if let value { settings[keyPath: path] = value }
+    }
     set(\.cache, cache)
     set(\.hook, hook)
     set(\.out, out)
@@ -148,43 +151,43 @@ struct TrainCommand: ParsableCommand {
     set(\.skipPositions, skipPositions)
     set(\.logSteps, logSteps)
     set(\.checkpointSteps, checkpointSteps)
-    if let generation { settings.generation = generation }
-    if let orderSeed { settings.orderSeed = orderSeed }
-    if let dead { settings.dead = dead }
-    if let resampleSteps { settings.resampleSteps = resampleSteps }
-    if let initialWeights { settings.initialWeights = initialWeights }
-    if let encoderInit { settings.encoderInit = encoderInit }
-    if let decoderInit { settings.decoderInit = decoderInit }
-    if let biasInit { settings.biasInit = biasInit }
-    if let kStart { settings.kStart = kStart }
-    if let kAnnealFraction { settings.kAnnealFraction = kAnnealFraction }
-    if let multiTopk { settings.multiTopK = multiTopk }
-    if let groups { settings.groups = groups }
-    if let kAux { settings.kAux = kAux }
-    if let l0 { settings.l0 = l0 }
-    if let sparsity { settings.sparsity = sparsity }
-    if let tanhScale { settings.tanhScale = tanhScale }
-    if let targetL0 { settings.targetL0 = targetL0 }
-    if let p { settings.p = p }
-    if let decoderNorm { settings.decoderNorm = decoderNorm }
-    if let bandwidth { settings.bandwidth = bandwidth }
-    if let threshold { settings.threshold = threshold }
-    if let pStart { settings.pStart = pStart }
-    if let pEnd { settings.pEnd = pEnd }
-    if let pPower { settings.pPower = pPower }
-    if let annealStart { settings.annealStart = annealStart }
-    if let annealUpdates { settings.annealUpdates = annealUpdates }
-    if let sparseLayer { settings.sparseLayer = sparseLayer }
-    if let encoderHidden { settings.encoderHidden = encoderHidden }
-    if let decoderHidden { settings.decoderHidden = decoderHidden }
-    if let encoderActivation { settings.encoderActivation = encoderActivation }
-    if let decoderActivation { settings.decoderActivation = decoderActivation }
-    if let layerNorm { settings.layerNorm = layerNorm }
-    if let residual { settings.residual = residual }
-    if let sparseAdamSteps { settings.sparseAdamSteps = sparseAdamSteps }
-    if let decayFraction { settings.decayFraction = decayFraction }
-    if let momentum { settings.momentum = momentum }
-    if let weightDecay { settings.weightDecay = weightDecay }
+    set(\.generation, generation)
+    set(\.orderSeed, orderSeed)
+    set(\.dead, dead)
+    set(\.resampleSteps, resampleSteps)
+    set(\.initialWeights, initialWeights)
+    set(\.encoderInit, encoderInit)
+    set(\.decoderInit, decoderInit)
+    set(\.biasInit, biasInit)
+    set(\.kStart, kStart)
+    set(\.kAnnealFraction, kAnnealFraction)
+    set(\.multiTopK, multiTopk)
+    set(\.groups, groups)
+    set(\.kAux, kAux)
+    set(\.l0, l0)
+    set(\.sparsity, sparsity)
+    set(\.tanhScale, tanhScale)
+    set(\.targetL0, targetL0)
+    set(\.p, p)
+    set(\.decoderNorm, decoderNorm)
+    set(\.bandwidth, bandwidth)
+    set(\.threshold, threshold)
+    set(\.pStart, pStart)
+    set(\.pEnd, pEnd)
+    set(\.pPower, pPower)
+    set(\.annealStart, annealStart)
+    set(\.annealUpdates, annealUpdates)
+    set(\.sparseLayer, sparseLayer)
+    set(\.encoderHidden, encoderHidden)
+    set(\.decoderHidden, decoderHidden)
+    set(\.encoderActivation, encoderActivation)
+    set(\.decoderActivation, decoderActivation)
+    set(\.layerNorm, layerNorm)
+    set(\.residual, residual)
+    set(\.sparseAdamSteps, sparseAdamSteps)
+    set(\.decayFraction, decayFraction)
+    set(\.momentum, momentum)
+    set(\.weightDecay, weightDecay)
     return settings
   }
 

@@ -132,8 +132,8 @@ extension SparseAutoencoder {
           + "weights that others do not; give a run of the same kind")
     }
     if wDec.hasUnitRows {
-      for row in 0..<mine.dSAE {
-        let norm = other.wDec.value.copy(rows: row..<row + 1).values.reduce(0) { $0 + $1 * $1 }.squareRoot()
+      for (row, square) in squaredNorms(other.wDec.value).enumerated() {
+        let norm = Float(square.squareRoot())
         guard abs(norm - 1) < 1e-3 else {
           throw .invalid(
             "init \(name): row \(row) of its decoder has norm \(norm), but here rows are held at 1; fold the norms into "

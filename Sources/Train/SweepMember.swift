@@ -1,12 +1,9 @@
-import LinearAlgebra
-import Memory
 import SAE
 
 /// One run of a sweep while it is in training. Used by one thread at a time.
 final class SweepMember {
   let name: String
   private let configuration: TrainConfiguration
-  private let lock: FolderLock
   private let session: TrainSession
   private var problem: String?
   private var isFinished = false
@@ -22,23 +19,11 @@ final class SweepMember {
 
   /// nil if the run was finished before.
   ///
-  /// - Throws: what `TrainRun.run` throws before its first step.
+  /// - Throws: what `TrainRun` throws before its first step.
   init?(_ name: String, _ configuration: TrainConfiguration, source: any BatchSource, resuming: Bool) throws {
-    let folder = RunFolder(configuration.out)
-    try createFolder(folder.path)
-    guard let lock = try FolderLock(folder: folder.path) else {
-      throw TrainError.busy("\(folder.path): another process is training here; wait for it or choose another --out")
-    }
-    _ = try configuration.saeConfiguration(width: source.width)
-    try configuration.checkInitialRun(width: source.width)
-    try folder.agree(on: configuration)
-    try folder.agree(on: source.identity)
-    if folder.isFinished { return nil }
-    var batch = Matrix(configuration.batch, source.width)
-    try source.read(batch: 0, into: &batch)
-    session = try TrainSession(configuration, source: source, resuming: resuming, firstBatch: batch)
-    (self.name, self.configuration) = (name, configuration)
-    self.lock = lock
+    try configuration.check(width: source.width)
+    guard let session = try TrainSession(configuration, source: source, resuming: resuming) else { return nil }
+    (self.name, self.configuration, self.session) = (name, configuration, session)
   }
 
   /// Takes those of the steps `range` that come next; what goes wrong ends this member alone.

@@ -390,5 +390,18 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     return 4 * Double(width) * (Double(copies) * Double(try latentCount(width: width)) + 3 * Double(batch))
   }
 
+  /// Throws `TrainError.invalid` or `SAEError.invalid` for what makes no sense with activations of `width`, or needs more
+  /// memory than there is: before anything is written.
+  func check(width: Int) throws {
+    let (bytes, memory) = (try memoryBytes(width: width), ProcessInfo.processInfo.physicalMemory)
+    guard bytes < Double(memory) else {
+      throw TrainError.invalid(
+        "\(try latentCount(width: width)) latents of width \(width) with batches of \(batch) need \(Int(bytes / 1e9)) GB "
+          + "of memory, this machine has \(memory / 1_000_000_000); choose fewer --latents or a smaller --batch")
+    }
+    _ = try saeConfiguration(width: width)
+    try checkInitialRun(width: width)
+  }
+
   package var nSteps: Int { (tokens + batch - 1) / batch }
 }

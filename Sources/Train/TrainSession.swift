@@ -24,21 +24,30 @@ final class TrainSession {
   private let start = ContinuousClock.now
   private var lastLog: ContinuousClock.Instant
   private var (lastWait, lastStep): (Double, Int)
-  private(set) var lastMetrics: StepMetrics?
+  /// Held while the session lives.
+  private let lock: FolderLock
 
   /// Steps taken.
   var step: Int { optimizer.step }
   var isDone: Bool { step >= nSteps }
 
-  /// Goes on from the folder's checkpoint if there is one, else starts as the configuration says.
+  /// Goes on from the folder's checkpoint if there is one, else starts as the configuration says. nil if the run was
+  /// finished before.
   ///
-  /// - Throws: `TrainError.invalid` if the folder holds a run with other settings, or an unfinished one and `resuming` is
-  ///   false; `.mismatch` if it was begun on other data.
-  init(_ configuration: TrainConfiguration, source: any BatchSource, resuming: Bool, firstBatch: borrowing Matrix)
-    throws
-  {
+  /// - Throws: `TrainError.busy` if another process works in the folder, `.invalid` if it holds a run with other settings,
+  ///   or an unfinished one and `resuming` is false, `.mismatch` if it was begun on other data.
+  init?(_ configuration: TrainConfiguration, source: any BatchSource, resuming: Bool) throws {
+    let folder = RunFolder(configuration.out)
+    try createFolder(folder.path)
+    guard let lock = try FolderLock(folder: folder.path) else {
+      throw TrainError.busy("\(folder.path): another process is training here; wait for it or choose another --out")
+    }
+    try folder.agree(on: configuration)
+    try folder.agree(on: source.identity)
+    if folder.isFinished { return nil }
     self.configuration = configuration
-    folder = RunFolder(configuration.out)
+    self.folder = folder
+    self.lock = lock
     nSteps = configuration.nSteps
     let resumeStep = Checkpoint.latestStep(in: folder.checkpoints)
     if let resumeStep, !resuming {
@@ -58,7 +67,8 @@ final class TrainSession {
       activity = try Checkpoint.load(step: resumeStep, from: folder.checkpoints, into: sae, optimizer)
     } else {
       activity = ActivityCount(counts: [Int](repeating: 0, count: shape.dSAE))
-      var sample = firstBatch.copy()
+      var sample = Matrix(configuration.batch, source.width)
+      try source.read(batch: 0, into: &sample)
       sample.scale(by: inputScale)
       try configuration.begin(sae, inputScale: inputScale, sample: sample)
     }
@@ -90,7 +100,6 @@ final class TrainSession {
     if self.step % configuration.logSteps == 0 || isDone {
       let logged = self.metrics(losses, rate: rate, gradientNorm: norm, source)
       try log.append(logged)
-      lastMetrics = logged
       metrics = logged
     }
     if self.step % configuration.checkpointSteps == 0 && !isDone { try save() }
