@@ -160,15 +160,15 @@ package func addGradientSums(_ code: SparseCode, _ index: LatentIndex, into out:
 }
 
 /// out = Σ over a token's entries of gradient · weights[latent]: dLoss/dx of a sparse encoder, for weights [n, d].
-package func inputGradients(_ code: SparseCode, _ weights: borrowing Matrix, into out: inout Matrix) {
+package func inputGradients(_ code: SparseCode, _ weights: borrowing Matrix, into out: Strip) {
   let d = weights.columns
   precondition(
     weights.rows == code.nLatents && out.rows == code.rows && out.columns == d,
     "weights [\(weights.rows), \(d)], \(code.rows) rows into [\(out.rows), \(out.columns)]")
-  let (w, base) = (weights.base, out.base)
+  let w = weights.base
   Threads.forEachRange(code.rows, grain: 64) { range in
     for b in range {
-      let row = base + b * d
+      let row = out.row(b)
       row.update(repeating: 0, count: d)
       for entry in Int(code.starts[b])..<Int(code.starts[b] + code.counts[b]) {
         accumulate(w + Int(code.latents[entry]) * d, times: code.gradients[entry], into: row, count: d)

@@ -19,11 +19,18 @@ package protocol Autoencoder: AnyObject {
   func forward(_ x: borrowing Matrix, into recon: inout Matrix)
   /// Gradients for dLoss/dx̂ = `dRecon` [B, dIn] of the batch that `forward` was called with, and the SAE's own losses
   /// but AuxK, which needs a target; records the latents' activity.
-  func backward(_ dRecon: borrowing Matrix) -> StepLosses
+  ///
+  /// - Parameter dInput: overwritten by dLoss/dx [B, dIn] by way of the encoder; where a loss of the kind's own has x as
+  ///   its target (`gated`), that x is a constant.
+  func backward(_ dRecon: borrowing Matrix, dInput: Strip?) -> StepLosses
   /// The active latents of `x` [tokens, dIn], as inference has them.
   func encode(_ x: borrowing Matrix) -> SparseCode
   /// The reconstruction of a code, [tokens, dIn].
   func decode(_ code: SparseCode) -> Matrix
+}
+
+extension Autoencoder {
+  package func backward(_ dRecon: borrowing Matrix) -> StepLosses { backward(dRecon, dInput: nil) }
 }
 
 /// The losses of one batch, in the units of docs/design.md.

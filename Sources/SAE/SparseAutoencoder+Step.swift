@@ -53,7 +53,7 @@ extension SparseAutoencoder {
     }
   }
 
-  package func backward(_ dRecon: borrowing Matrix) -> StepLosses {
+  package func backward(_ dRecon: borrowing Matrix, dInput: Strip?) -> StepLosses {
     precondition(
       dRecon.rows == workspace.centred.rows && dRecon.columns == configuration.dIn,
       "gradient [\(dRecon.rows), \(dRecon.columns)] for the batch [\(workspace.centred.rows), \(configuration.dIn)]")
@@ -67,6 +67,7 @@ extension SparseAutoencoder {
       withDecoder { latentGradients(&workspace.code, $0, dOut: workspace.residual.strip.rows(part)) }
       nEntries += workspace.code.nActive
       propagate(part, scale: 1, uses: &uses, losses: &losses)
+      if let dInput { inputGradients(workspace.code, wEnc.value, into: dInput.rows(part)) }
     }
     finish(
       [OutputGradient(scale: 1, strip: workspace.residual.strip)], uses: uses, nEntries: nEntries, usesResidual: false,

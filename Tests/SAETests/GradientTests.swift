@@ -200,6 +200,46 @@ import Testing
     }
   }
 
+  /// What reaches the layer before the SAE, for a loss that is linear in the reconstruction plus the SAE's own.
+  @Test(arguments: configurations.filter { $0.architecture != .gated })
+  func gradientOfTheInputIsThatOfTheLoss(configuration: SAEConfiguration) throws {
+    var random = SeededGenerator(seed: 15)
+    let (sae, tokens, batch) = try example(configuration, &random)
+    let d = configuration.dIn
+    let dRecon = Matrix(tokens, d, random.floats(tokens * d, in: -0.1...0.1))
+    let (start, state) = (sae.activity, sae.state)
+    var recon = Matrix(tokens, d)
+    func run(_ values: [Float], dInput: Strip? = nil) -> (loss: Double, latents: [Int32]) {
+      (sae.activity, sae.state) = (start, state)
+      let x = Matrix(tokens, d, values)
+      sae.forward(x, into: &recon)
+      let own = sae.backward(dRecon, dInput: dInput)
+      let outside = zip(recon.values, dRecon.values).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
+      return (outside + own.total, sae.encode(x).latents)
+    }
+    let gradient = Matrix(tokens, d, repeating: .nan)
+    let (loss, latents) = run(batch, dInput: gradient.strip)
+    var checked = 0
+    for _ in 0..<400 where checked < 5 {
+      // One token, so that few of the loss's kinks are near.
+      let token = Int.random(in: 0..<tokens, using: &random)
+      var direction = [Float](repeating: 0, count: tokens * d)
+      direction.replaceSubrange(token * d..<(token + 1) * d, with: random.floats(d))
+      let epsilon: Float = 5e-4
+      let after = run(zip(batch, direction).map { $0 + epsilon * $1 })
+      let before = run(zip(batch, direction).map { $0 - epsilon * $1 })
+      guard after.latents == latents && before.latents == latents else { continue }
+      // Beside a kink the slopes to the left and to the right differ; their mean is off by half of that.
+      let (left, right) = ((loss - before.loss) / Double(epsilon), (after.loss - loss) / Double(epsilon))
+      guard abs(left - right) < 3e-4 else { continue }
+      let numeric = (left + right) / 2
+      let exact = zip(gradient.values, direction).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
+      checked += 1
+      #expect(abs(numeric - exact) < 2e-4, "left \(left), right \(right), exact \(exact)")
+    }
+    #expect(checked == 5, "only \(checked) directions keep the selection")
+  }
+
   /// A batch cut into parts, as while many latents are active, in one call and in two.
   @Test(arguments: configurations.filter { $0.architecture != .deep })
   func partsOfABatchAddUpToTheWhole(configuration: SAEConfiguration) throws {

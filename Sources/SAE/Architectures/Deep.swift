@@ -147,7 +147,8 @@ package final class Deep: Autoencoder {
 
   /// From dLoss/dx̂ of a part to the gradients of all parameters, which are added to.
   private func propagate(
-    _ dRecon: borrowing Matrix, x: borrowing Matrix, batchRows: Int, uses: inout [Int], losses: inout StepLosses
+    _ dRecon: borrowing Matrix, x: borrowing Matrix, batchRows: Int, uses: inout [Int], losses: inout StepLosses,
+    dInput: Strip? = nil
   ) {
     var gradient = dRecon.copy()
     for (i, layer) in decoder.enumerated().reversed() {
@@ -170,9 +171,13 @@ package final class Deep: Autoencoder {
     addGradientSums(code, index, into: &bEnc.gradient, accumulating: true)
     bDec.gradient.add(columnSums(gradient))
 
-    if encoder.isEmpty { return }
+    if encoder.isEmpty {
+      if let dInput { inputGradients(code, wEnc.value, into: dInput) }
+      return
+    }
     gradient = Matrix(uninitialized: code.rows, wEnc.value.columns)
-    inputGradients(code, wEnc.value, into: &gradient)
+    inputGradients(code, wEnc.value, into: gradient.strip)
+    let afterResidual = gradient.copy()
     for (i, layer) in encoder.enumerated().reversed() {
       if i == 0 {
         layer.backward(&gradient, x: x)
@@ -181,6 +186,10 @@ package final class Deep: Autoencoder {
         gradient = layer.inputGradient(gradient)
       }
     }
+    guard let dInput, let first = encoder.first else { return }
+    let atInput = first.inputGradient(gradient)
+    dInput.assign(atInput.strip)
+    if configuration.deep.residual { add(afterResidual.strip, to: dInput) }
   }
 
   private func clearGradients() {
@@ -235,7 +244,7 @@ package final class Deep: Autoencoder {
     }
   }
 
-  package func backward(_ dRecon: borrowing Matrix) -> StepLosses {
+  package func backward(_ dRecon: borrowing Matrix, dInput: Strip?) -> StepLosses {
     precondition(
       dRecon.rows == input.rows && dRecon.columns == input.columns,
       "gradient [\(dRecon.rows), \(dRecon.columns)] for the batch [\(input.rows), \(input.columns)]")
@@ -250,7 +259,9 @@ package final class Deep: Autoencoder {
         select(isTraining: true)
         decodeHidden(code)
       }
-      propagate(dRecon.copy(rows: part), x: rows, batchRows: input.rows, uses: &uses, losses: &losses)
+      propagate(
+        dRecon.copy(rows: part), x: rows, batchRows: input.rows, uses: &uses, losses: &losses,
+        dInput: dInput?.rows(part))
     }
     record(uses, tokens: input.rows, &losses)
     return losses
