@@ -90,7 +90,9 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Decay per step of the average of weights that becomes the result; 0: the last weights do.")
   var ema: Double?
   @Option(help: "Gradient norm above which gradients are scaled down; 0: never.") var clip: Double?
-  @Option(help: "Factor on activations: scale (the cache's), none, or factor:<c>.") var normalization: String?
+  @Option(
+    help: "Activations: scale (times the cache's factor), unit (each token: mean 0, deviation 1), none, or factor:<c>.")
+  var normalization: String?
   @Option(help: "Decides the initial weights, and the order of the tokens unless --order-seed does.") var seed: UInt64?
   @Option(help: "Decides the order of the tokens; by default --seed.") var orderSeed: UInt64?
   @Option(help: "How files are read: mmap or pread. Changes no result.") var io: CacheIO?

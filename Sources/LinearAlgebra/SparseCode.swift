@@ -11,6 +11,8 @@ package struct SparseCode: Sendable {
   package internal(set) var values: [Float] = []
   /// dLoss/dValue per entry, where a kernel has computed it.
   package internal(set) var gradients: [Float] = []
+  /// Of the tokens that were encoded, where the encoder standardized them: what decoding gives back.
+  package var moments: TokenMoments?
 
   package init(nLatents: Int) { self.nLatents = nLatents }
 

@@ -8,6 +8,9 @@ package protocol Autoencoder: AnyObject {
   var activity: LatentActivity { get set }
   /// Numbers that steps change besides parameters and activity, for checkpoints.
   var state: [Double] { get set }
+  /// Whether `encode` standardizes each token first, and `decode` gives it its mean and deviation back. Of training, whose
+  /// batches come standardized, false; a file for raw activations says it (`InputNormalization.perToken`).
+  var standardizesTokens: Bool { get set }
 
   /// Called once before the first step with a batch of activations, for starting values that depend on them.
   func prepare(from sample: borrowing Matrix)

@@ -4,7 +4,7 @@ import Memory
 
 /// A `deep` autoencoder on disk, which SAELens has no kind for: the same files as `SAELensFormat`'s, with keys of our own in
 /// `cfg.json`. Weights are [inputs, outputs] and as trained; `input_scale` is the factor that raw activations get first, and
-/// that reconstructions are divided by. Latents are those of the scaled activations.
+/// that reconstructions are divided by; with `normalize_activations: layer_norm` tokens are standardized, too. Latents are those of the scaled activations.
 enum DeepFormat {
   static let architecture = "deep"
 
@@ -14,6 +14,8 @@ enum DeepFormat {
     var dSAE: Int
     var k: Int?
     var inputScale: Float
+    /// `layer_norm`: tokens are standardized first. Absent in older files.
+    var normalizeActivations: InputNormalization.OfFile?
     var encoderHidden: [Int]
     var decoderHidden: [Int]
     var encoderActivation: HiddenActivation
@@ -28,6 +30,7 @@ enum DeepFormat {
       case dIn = "d_in"
       case dSAE = "d_sae"
       case inputScale = "input_scale"
+      case normalizeActivations = "normalize_activations"
       case encoderHidden = "encoder_hidden"
       case decoderHidden = "decoder_hidden"
       case encoderActivation = "encoder_activation"
@@ -37,13 +40,15 @@ enum DeepFormat {
   }
 
   static func save(
-    _ sae: Deep, inputScale: Float, firingFrequency: [Float]?, provenance: SAELensFormat.Provenance, to folder: String
+    _ sae: Deep, normalization: InputNormalization, firingFrequency: [Float]?, provenance: SAELensFormat.Provenance,
+    to folder: String
   ) throws {
     try createFolder(folder)
     let (shape, deep) = (sae.configuration, sae.configuration.deep)
     let configuration = Configuration(
-      dIn: shape.dIn, dSAE: shape.dSAE, k: deep.sparse == .topk ? shape.k : nil, inputScale: inputScale,
-      encoderHidden: deep.encoder, decoderHidden: deep.decoder, encoderActivation: deep.encoderActivation,
+      dIn: shape.dIn, dSAE: shape.dSAE, k: deep.sparse == .topk ? shape.k : nil, inputScale: normalization.folded,
+      normalizeActivations: normalization.ofFile, encoderHidden: deep.encoder, decoderHidden: deep.decoder,
+      encoderActivation: deep.encoderActivation,
       decoderActivation: deep.decoderActivation, layerNorm: deep.layerNorm, residual: deep.residual,
       metadata: .init(provenance))
     let tensors = sae.parameters.map { parameter in
@@ -84,6 +89,7 @@ enum DeepFormat {
     }
     sae.wEnc.value = wEnc.transposed()
     sae.inputScale = configuration.inputScale
+    sae.standardizesTokens = configuration.normalizeActivations == .layerNorm
     return (sae, configuration.metadata.provenance)
   }
 

@@ -113,13 +113,22 @@ extension SparseAutoencoder {
     }
   }
 
-  /// Takes the weights of another SAE, made for activations of which these are `inputScale` times: biases and thresholds
-  /// change with them. What the other kind does not have (thresholds of a relu SAE for a jumprelu one) stays as it is.
+  /// Takes the weights of another SAE, made for raw activations, for those that `normalization` makes of them: biases and
+  /// thresholds change with the factor. What the other kind does not have (thresholds of a relu SAE for a jumprelu one) stays as it is.
   ///
   /// - Parameter name: of the other one, for messages.
   /// - Throws: `SAEError.invalid` if the other has another shape, only one of the two is gated, or rows of its decoder are
   ///   not of unit norm where this one's are held there.
-  package func takeWeights(of other: SparseAutoencoder, inputScale: Float, name: String) throws(SAEError) {
+  package func takeWeights(of other: SparseAutoencoder, normalization: InputNormalization, name: String)
+    throws(SAEError)
+  {
+    let inputScale = normalization.folded
+    guard other.standardizesTokens == (normalization == .perToken) else {
+      let (theirs, mine) = other.standardizesTokens ? ("", "not ") : ("not ", "")
+      throw .invalid(
+        "init \(name) is \(theirs)for tokens normalised one by one (--normalization unit), this run is \(mine)for them; "
+          + "choose the --normalization that it was trained with")
+    }
     let (mine, theirs) = (configuration, other.configuration)
     guard (mine.dIn, mine.dSAE) == (theirs.dIn, theirs.dSAE) else {
       throw .invalid(

@@ -6,7 +6,8 @@ import Memory
 ///
 /// Files hold weights for raw activations: the normalisation that training used is folded in. With s the factor on
 /// the input, c' = c/s and x̂' = x̂/s need only the biases (and thresholds) divided by s: the encoder and decoder stay as they are, and
-/// decoder rows keep their unit norm.
+/// decoder rows keep their unit norm. Where each token was standardized, weights are as they are and `normalize_activations` is
+/// `layer_norm`, which SAELens computes as we do.
 package enum SAELensFormat {
   package static let configurationFile = "cfg.json"
   package static let weightsFile = "sae_weights.safetensors"
@@ -96,15 +97,17 @@ package enum SAELensFormat {
     }
   }
 
-  /// Writes the folder. `inputScale` is the factor that training put on raw activations; `firingFrequency` [dSAE] the
+  /// Writes the folder. `normalization` is what training did to raw activations; `firingFrequency` [dSAE] the
   /// share of tokens each latent was active on (`sparsity.safetensors` keeps its log10).
   package static func save(
-    _ autoencoder: any Autoencoder, inputScale: Float, firingFrequency: [Float]?, provenance: Provenance,
+    _ autoencoder: any Autoencoder, normalization: InputNormalization, firingFrequency: [Float]?,
+    provenance: Provenance,
     to folder: String
   ) throws {
+    let inputScale = normalization.folded
     if let deep = autoencoder as? Deep {
       return try DeepFormat.save(
-        deep, inputScale: inputScale, firingFrequency: firingFrequency, provenance: provenance, to: folder)
+        deep, normalization: normalization, firingFrequency: firingFrequency, provenance: provenance, to: folder)
     }
     guard let sae = autoencoder as? SparseAutoencoder else {
       throw SAEError.invalid("\(autoencoder.configuration.architecture.rawValue) has no place in SAELens' layout")
@@ -113,7 +116,7 @@ package enum SAELensFormat {
     let shape = sae.configuration
     let configuration = Configuration(
       architecture: name(of: shape.architecture), dIn: shape.dIn, dSAE: shape.dSAE,
-      k: shape.architecture == .topk ? shape.k : nil,
+      normalizeActivations: normalization.ofFile.rawValue, k: shape.architecture == .topk ? shape.k : nil,
       rescalesByDecoderNorm: shape.architecture == .topk ? false : nil,
       metadata: .init(provenance))
     var bEnc = sae.bEnc.value.copy()
@@ -191,8 +194,9 @@ package enum SAELensFormat {
     case "gated": architecture = .gated
     default: throw unsupported("architecture", configuration.architecture, "topk, standard, jumprelu, gated and deep")
     }
-    if configuration.normalizeActivations != "none" {
-      throw unsupported("normalize_activations", configuration.normalizeActivations, "none (fold it into the weights)")
+    guard let normalization = InputNormalization.OfFile(rawValue: configuration.normalizeActivations) else {
+      throw unsupported(
+        "normalize_activations", configuration.normalizeActivations, "none and layer_norm (fold it into the weights)")
     }
     if !configuration.appliesBDecToInput { throw unsupported("apply_b_dec_to_input", "false", "true") }
     if configuration.rescalesByDecoderNorm == true {
@@ -208,6 +212,7 @@ package enum SAELensFormat {
     let file = try SafetensorsFile(path: "\(folder)/\(weightsFile)")
     let wEnc = try file.matrix("W_enc", shape: [shape.dIn, shape.dSAE], rows: shape.dIn)
     let sae = try SparseAutoencoder(zeroed: shape)
+    sae.standardizesTokens = normalization == .layerNorm
     sae.wEnc.value = wEnc.transposed()
     sae.bEnc.value = try file.matrix(architecture == .gated ? "b_gate" : "b_enc", shape: [shape.dSAE], rows: 1)
     sae.wDec.value = try file.matrix("W_dec", shape: [shape.dSAE, shape.dIn], rows: shape.dSAE)

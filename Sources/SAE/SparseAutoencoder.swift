@@ -16,6 +16,7 @@ package final class SparseAutoencoder: Autoencoder {
   /// [1, dIn]; taken from the input and added to the reconstruction.
   package let bDec: Parameter
   package var activity: LatentActivity
+  package var standardizesTokens = false
   let rule: any LatentRule
   /// Entries of a code above which a batch is worked on in parts, so that memory stays bounded while many latents are
   /// active: an entry takes some 40 bytes until its gradients are known.
@@ -76,8 +77,14 @@ package final class SparseAutoencoder: Autoencoder {
 
   package func encode(_ x: borrowing Matrix) -> SparseCode {
     var centred = Matrix(uninitialized: x.rows, x.columns)
-    center(x, by: bDec.value, into: &centred)
     var code = SparseCode(nLatents: configuration.dSAE)
+    if standardizesTokens {
+      var standard = x.copy()
+      code.moments = standardizeTokens(&standard)
+      center(standard, by: bDec.value, into: &centred)
+    } else {
+      center(x, by: bDec.value, into: &centred)
+    }
     encodeLatents(
       centred.strip, wEnc.value, bias: bEnc.value, selecting: rule.selection(rows: x.rows, isTraining: false),
       into: &code)
@@ -87,9 +94,10 @@ package final class SparseAutoencoder: Autoencoder {
   }
 
   package func decode(_ code: SparseCode) -> Matrix {
-    let recon = Matrix(uninitialized: code.rows, configuration.dIn)
+    var recon = Matrix(uninitialized: code.rows, configuration.dIn)
     normalizeDecoder()
     withDecoder { decodeLatents(code, $0, bias: bDec.value, into: recon.strip) }
+    if let moments = code.moments { restoreTokens(&recon, moments) }
     return recon
   }
 

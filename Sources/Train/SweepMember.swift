@@ -13,7 +13,7 @@ final class SweepMember {
   var step: Int { session.step }
   var nSteps: Int { session.nSteps }
   var batch: Int { configuration.batch }
-  var inputScale: Float { session.inputScale }
+  var normalization: InputNormalization { session.normalization }
   var nWeights: Int { session.sae.configuration.dSAE * session.sae.configuration.dIn }
   var isTraining: Bool { problem == nil && !isFinished }
 
@@ -31,7 +31,7 @@ final class SweepMember {
     let start = ContinuousClock.now
     do {
       for i in range where i == session.step && isTraining {
-        _ = try session.train(on: block[i - range.lowerBound].scaled, of: source)
+        _ = try session.train(on: block[i - range.lowerBound].normalized, of: source)
         if session.isDone {
           try session.finish()
           isFinished = true

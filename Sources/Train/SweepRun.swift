@@ -130,10 +130,12 @@ package final class SweepRun {
       if isInterrupted() { break }
       let range = step..<min(step + block.count, end)
       for i in range { try source.read(batch: i, into: &block[i - step].raw) }
-      for scale in Set(members.filter(\.isTraining).map(\.inputScale)).sorted() {
-        for shared in block { shared.scale(by: scale) }
+      for normalization in Set(members.filter(\.isTraining).map(\.normalization)) {
+        for shared in block { shared.normalize(by: normalization) }
         // The slowest first: the others fill the time that it takes.
-        let active = members.filter { $0.isTraining && $0.inputScale == scale }.sorted { $0.seconds > $1.seconds }
+        let active = members.filter { $0.isTraining && $0.normalization == normalization }.sorted {
+          $0.seconds > $1.seconds
+        }
         if isSmall {
           Threads.forEachAlone(active.count) { active[$0].train(range, on: block, of: source) }
         } else {
@@ -152,18 +154,18 @@ package final class SweepRun {
   }
 }
 
-/// A batch as it was read, and scaled to what SAEs are trained on.
+/// A batch as it was read, and as SAEs are trained on it.
 final class SharedBatch {
   var raw: Matrix
-  private(set) var scaled: Matrix
+  private(set) var normalized: Matrix
 
   init(_ rows: Int, _ columns: Int) {
     raw = Matrix(rows, columns)
-    scaled = Matrix(rows, columns)
+    normalized = Matrix(rows, columns)
   }
 
-  func scale(by factor: Float) {
-    scaled.assign(raw)
-    scaled.scale(by: factor)
+  func normalize(by normalization: InputNormalization) {
+    normalized.assign(raw)
+    normalization.apply(to: &normalized)
   }
 }

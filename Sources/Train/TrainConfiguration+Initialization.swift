@@ -35,10 +35,10 @@ extension TrainConfiguration {
   }
 
   /// Gives a new SAE the weights of the run that `init` names, or a bias from the first batch, `sample` [tokens, width]
-  /// of raw activations times `inputScale`.
-  func begin(_ sae: any Autoencoder, inputScale: Float, sample: borrowing Matrix) throws {
+  /// of activations after `normalization`.
+  func begin(_ sae: any Autoencoder, normalization: InputNormalization, sample: borrowing Matrix) throws {
     if let initialRun {
-      try takeWeights(of: initialRun, into: sae, inputScale: inputScale)
+      try takeWeights(of: initialRun, into: sae, normalization)
     } else {
       sae.prepare(from: sample)
     }
@@ -51,7 +51,7 @@ extension TrainConfiguration {
       return
     }
     let sae = try SparseAutoencoder(zeroed: saeConfiguration(width: width))
-    try takeWeights(of: initialRun, into: sae, inputScale: 1)
+    try takeWeights(of: initialRun, into: sae, inputNormalization(cacheScale: 1))
   }
 
   private func takeWeights(of run: String, into sae: any Autoencoder, inputScale: Float) throws {
@@ -67,6 +67,6 @@ extension TrainConfiguration {
     guard let other = try SAELensFormat.open(run: run).sae as? SparseAutoencoder else {
       throw TrainError.invalid("init \(run): is a deep SAE, whose weights fit no other kind")
     }
-    try sae.takeWeights(of: other, inputScale: inputScale, name: run)
+    try sae.takeWeights(of: other, normalization: normalization, name: run)
   }
 }

@@ -118,7 +118,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var ema: Double
   /// Joint gradient norm above which gradients are scaled down; 0: never.
   package var clip: Double
-  /// `scale` (the cache's factor for the hook), `none`, or `factor:<c>`.
+  /// `scale` (the cache's factor for the hook), `none`, `unit` (each token: mean 0, standard deviation 1), or `factor:<c>`.
   package var normalization: String
   /// Decides the initial weights, and the order of the tokens unless `orderSeed` does.
   package var seed: UInt64
@@ -289,19 +289,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     try belongs("groups", groups != nil, to: "matryoshka", arch == .matryoshka)
     try check(logSteps >= 1 && checkpointSteps >= 1, "log-steps and checkpoint-steps must be at least 1")
     _ = try readingOptions()
-    try check(
-      targetL0 == nil || sparsity == nil, "target-l0 and sparsity are two kinds of penalty; leave one of them out")
-    try check(
-      tanhScale == nil || sparsity == .tanh, "tanh-scale is \(tanhScale ?? 0); it belongs to sparsity tanh")
-    for (name, isGiven, kinds) in ownOptions where isGiven && !kinds.contains(arch) {
-      let owners = kinds.map(\.rawValue).joined(separator: " and ")
-      throw .invalid("\(name) means nothing to arch \(arch.rawValue); it belongs to \(owners)")
-    }
-    do {
-      _ = try DeepShape.widths(encoderHidden ?? "1x", of: "encoder-hidden", dIn: 1)
-      _ = try DeepShape.widths(decoderHidden ?? "1x", of: "decoder-hidden", dIn: 1)
-    } catch { throw .invalid(error.description) }
-    _ = try inputScale(cacheScale: 1)
+    _ = try inputNormalization(cacheScale: 1)
     _ = try latentCount(width: 1)
   }
 
@@ -331,17 +319,18 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     return isMultiple ? number * width : number
   }
 
-  /// The factor on raw activations, given the one that the cache recommends for the hook.
-  package func inputScale(cacheScale: Double) throws(TrainError) -> Float {
+  /// What becomes of raw activations, given the factor that the cache recommends for the hook.
+  package func inputNormalization(cacheScale: Double) throws(TrainError) -> InputNormalization {
     switch normalization {
-    case "scale": return Float(cacheScale)
-    case "none": return 1
+    case "scale": return .factor(Float(cacheScale))
+    case "none": return .factor(1)
+    case "unit": return .perToken
     default:
       if normalization.hasPrefix("factor:"), let factor = Float(normalization.dropFirst(7)), factor > 0, factor.isFinite
       {
-        return factor
+        return .factor(factor)
       }
-      throw .invalid("normalization is \(normalization); expected scale, none or factor:<c>")
+      throw .invalid("normalization is \(normalization); expected scale, none, unit or factor:<c> with c above 0")
     }
   }
 
@@ -400,6 +389,9 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
           + "of memory, this machine has \(memory / 1_000_000_000); choose fewer --latents or a smaller --batch")
     }
     _ = try saeConfiguration(width: width)
+    if width < 2, try inputNormalization(cacheScale: 1) == .perToken {
+      throw TrainError.invalid("normalization is unit, but activations of width \(width) have no deviation; use scale")
+    }
     try checkInitialRun(width: width)
   }
 

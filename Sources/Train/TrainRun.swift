@@ -44,7 +44,7 @@ package final class TrainRun {
         return .interrupted(step: session.step)
       }
       try source.read(batch: session.step, into: &batch)
-      batch.scale(by: session.inputScale)
+      session.normalization.apply(to: &batch)
       if let metrics = try session.train(on: batch, of: source) { progress(metrics) }
     }
     try session.finish()

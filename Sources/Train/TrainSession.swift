@@ -10,8 +10,8 @@ final class TrainSession {
   let configuration: TrainConfiguration
   let folder: RunFolder
   let nSteps: Int
-  /// Factor on raw activations.
-  let inputScale: Float
+  /// Of raw activations.
+  let normalization: InputNormalization
   let sae: any Autoencoder
   let optimizer: Optimizer
   private let schedule: Schedule
@@ -56,7 +56,7 @@ final class TrainSession {
           + "choose another --out")
     }
     try createFolder(folder.checkpoints)
-    inputScale = try configuration.inputScale(cacheScale: source.normalizationScale)
+    normalization = try configuration.inputNormalization(cacheScale: source.normalizationScale)
     let shape = try configuration.saeConfiguration(width: source.width)
     let sae = try shape.makeAutoencoder(seed: configuration.seed)
     self.sae = sae
@@ -69,8 +69,8 @@ final class TrainSession {
       activity = ActivityCount(counts: [Int](repeating: 0, count: shape.dSAE))
       var sample = Matrix(configuration.batch, source.width)
       try source.read(batch: 0, into: &sample)
-      sample.scale(by: inputScale)
-      try configuration.begin(sae, inputScale: inputScale, sample: sample)
+      normalization.apply(to: &sample)
+      try configuration.begin(sae, normalization: normalization, sample: sample)
     }
     tokensPerEpoch = source.tokensPerEpoch
     provenance = source.provenance
@@ -79,7 +79,7 @@ final class TrainSession {
     (lastWait, lastStep) = (source.secondsWaited, optimizer.step)
   }
 
-  /// One step on `batch`, which has been scaled, read from `source`; saves a checkpoint when it is time for one.
+  /// One step on `batch`, which has been normalised, read from `source`; saves a checkpoint when it is time for one.
   ///
   /// - Returns: metrics, if this step is one to log.
   /// - Throws: `TrainError.diverged` if losses or gradients say that the run will come to nothing; the newest checkpoint
@@ -111,6 +111,7 @@ final class TrainSession {
     guard let sae = sae as? SparseAutoencoder else { return }
     let latents = sae.resample(from: batch, seed: configuration.seed &+ UInt64(self.step) &* 0x9E37_79B9_7F4A_7C15)
     for parameter in sae.latentParameters { optimizer.reset(latents, of: parameter) }
+    return latents.count
   }
 
   /// Writes a checkpoint.
@@ -122,7 +123,7 @@ final class TrainSession {
     try save()
     optimizer.useAverage()
     try SAELensFormat.save(
-      sae, inputScale: inputScale, firingFrequency: activity.frequencies, provenance: provenance, to: folder.sae)
+      sae, normalization: normalization, firingFrequency: activity.frequencies, provenance: provenance, to: folder.sae)
     try FileManager.default.removeItem(atPath: folder.checkpoints)
   }
 

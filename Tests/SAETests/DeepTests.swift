@@ -78,7 +78,7 @@ import Testing
       let folder = try TemporaryFolder()
       let trained = try configuration(change).makeAutoencoder(seed: 3)
       try SAELensFormat.save(
-        trained, inputScale: 0.5, firingFrequency: nil, provenance: provenance, to: folder.path)
+        trained, normalization: .factor(0.5), firingFrequency: nil, provenance: provenance, to: folder.path)
       let (loaded, found) = try SAELensFormat.load(folder.path)
       #expect(loaded.configuration.deep == trained.configuration.deep && found.hookName == provenance.hookName)
       var random = SeededGenerator(seed: 42)
@@ -95,7 +95,7 @@ import Testing
   @Test func filesThatDoNotFitAreNamed() throws {
     let folder = try TemporaryFolder()
     try SAELensFormat.save(
-      configuration().makeAutoencoder(seed: 4), inputScale: 1, firingFrequency: nil, provenance: provenance,
+      configuration().makeAutoencoder(seed: 4), normalization: .factor(1), firingFrequency: nil, provenance: provenance,
       to: folder.path)
     let path = folder.path + "/cfg.json"
     let text = try #require(FileManager.default.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) })

@@ -106,7 +106,7 @@ import Testing
     other.bDec.value = Matrix(1, 7, random.floats(7))
     for parameter in other.parameters.dropFirst(4) { parameter.value = Matrix(1, 32, random.floats(32, in: 0...0.5)) }
     let mine = try sae(architecture) { $0.k = 4 }
-    try mine.takeWeights(of: other, inputScale: 3, name: "runs/a")
+    try mine.takeWeights(of: other, normalization: .factor(3), name: "runs/a")
     let raw = Matrix(20, 7, random.floats(140, in: -2...2))
     var scaled = raw.copy()
     scaled.scale(by: 3)
@@ -117,7 +117,7 @@ import Testing
   @Test func weightsThatDoNotFitAreRefused() throws {
     let run = try sae()
     func message(_ other: SparseAutoencoder, _ mine: SparseAutoencoder) -> String {
-      do { try mine.takeWeights(of: other, inputScale: 1, name: "runs/a") } catch { return "\(error)" }
+      do { try mine.takeWeights(of: other, normalization: .factor(1), name: "runs/a") } catch { return "\(error)" }
       return "taken"
     }
     #expect(

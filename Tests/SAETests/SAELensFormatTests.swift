@@ -30,7 +30,7 @@ import Testing
     let latentScale: Float = architecture == .deep ? 1 : 0.25
     let scale: Float = 0.25
     try SAELensFormat.save(
-      trained, inputScale: scale, firingFrequency: nil, provenance: provenance, to: folder.path + "/sae")
+      trained, normalization: .factor(scale), firingFrequency: nil, provenance: provenance, to: folder.path + "/sae")
     let (loaded, found) = try SAELensFormat.open(run: folder.path)
     #expect(found.hookName == provenance.hookName && found.context == 16 && found.prependsBOS == true)
     var random = SeededGenerator(seed: 32)
@@ -45,13 +45,46 @@ import Testing
     for (x, y) in zip(trained.decode(a).values, loaded.decode(b).values) { #expect(abs(x - scale * y) < 1e-5) }
   }
 
+  @Test(arguments: SAEConfiguration.Architecture.allCases)
+  func savedForStandardizedTokensItStandardizesRawOnesAndGivesThemBack(
+    architecture: SAEConfiguration.Architecture
+  ) throws {
+    let folder = try TemporaryFolder()
+    let trained: any Autoencoder =
+      architecture == .deep
+      ? try SAEConfiguration(architecture: .deep, dIn: 5, dSAE: 12).makeAutoencoder(seed: 1) : try sae(architecture)
+    try SAELensFormat.save(
+      trained, normalization: .perToken, firingFrequency: nil, provenance: provenance, to: folder.path)
+    let loaded = try SAELensFormat.open(run: folder.path).sae
+    #expect(loaded.standardizesTokens && !trained.standardizesTokens)
+    var random = SeededGenerator(seed: 32)
+    let raw = Matrix(40, 5, random.floats(200, in: -8...8))
+    var standard = raw.copy()
+    InputNormalization.perToken.apply(to: &standard)
+    let moments = {
+      var x = raw.copy()
+      return standardizeTokens(&x)
+    }()
+    let (a, b) = (trained.encode(standard), loaded.encode(raw))
+    for row in 0..<40 { #expect(a.row(row).map(\.value) == b.row(row).map(\.value)) }
+    let x = trained.decode(a)
+    let y = loaded.decode(b)
+    for row in 0..<40 {
+      for i in 0..<5 {
+        let expected = x[row, i] * moments.deviations[row] + moments.means[row]
+        #expect(abs(y[row, i] - expected) < 1e-5)
+      }
+    }
+  }
+
   @Test func rowsThatTheLossNormalisesAreSavedAtUnitNorm() throws {
     let folder = try TemporaryFolder()
     var configuration = SAEConfiguration(architecture: .relu, dIn: 5, dSAE: 12)
     configuration.decoderNorm = .graph
     let trained = try SparseAutoencoder(configuration, seed: 1)
     trained.wDec.value.scale(by: 3)
-    try SAELensFormat.save(trained, inputScale: 1, firingFrequency: nil, provenance: provenance, to: folder.path)
+    try SAELensFormat.save(
+      trained, normalization: .factor(1), firingFrequency: nil, provenance: provenance, to: folder.path)
     let loaded = try SAELensFormat.load(folder.path).sae
     let code = trained.encode(Matrix(4, 5, (0..<20).map { Float($0 % 7) - 3 }))
     for (a, b) in zip(trained.decode(code).values, loaded.decode(code).values) { #expect(abs(a - b) < 1e-6) }
@@ -69,7 +102,7 @@ import Testing
     let threshold = Float(trained.state[0])
     #expect(threshold > 0)
     try SAELensFormat.save(
-      trained, inputScale: 0.25, firingFrequency: nil, provenance: provenance, to: folder.path)
+      trained, normalization: .factor(0.25), firingFrequency: nil, provenance: provenance, to: folder.path)
     let (loaded, _) = try SAELensFormat.load(folder.path)
     #expect(loaded.configuration.architecture == .jumprelu)
     let raw = Matrix(40, 5, random.floats(200, in: -8...8))
@@ -80,7 +113,7 @@ import Testing
   @Test func whatThisEngineDoesNotDoIsNamed() throws {
     let folder = try TemporaryFolder()
     try SAELensFormat.save(
-      sae(.topk), inputScale: 1, firingFrequency: nil, provenance: provenance, to: folder.path)
+      sae(.topk), normalization: .factor(1), firingFrequency: nil, provenance: provenance, to: folder.path)
     let path = folder.path + "/cfg.json"
     let text = try #require(FileManager.default.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) })
     func message(replacing old: String, with new: String) throws -> String {
@@ -95,8 +128,9 @@ import Testing
       try message(replacing: "\"topk\"", with: "\"temporal\"")
         == "\(path): architecture is temporal, this program reads topk, standard, jumprelu, gated and deep")
     #expect(
-      try message(replacing: "\"normalize_activations\" : \"none\"", with: "\"normalize_activations\" : \"layer_norm\"")
-        == "\(path): normalize_activations is layer_norm, this program reads none (fold it into the weights)")
+      try message(replacing: "\"normalize_activations\" : \"none\"", with: "\"normalize_activations\" : \"covariance\"")
+        == "\(path): normalize_activations is covariance, this program reads none and layer_norm (fold it into the weights)"
+    )
     #expect(
       try message(replacing: "\"d_sae\" : 12", with: "\"d_sae\" : 13")
         == "\(folder.path)/sae_weights.safetensors: tensor W_enc is F32 [5, 12], expected F32 [5, 13]")
@@ -109,7 +143,8 @@ import Testing
   @Test func truncatedWeightsAreNoticed() throws {
     let folder = try TemporaryFolder()
     try SAELensFormat.save(
-      sae(.relu), inputScale: 1, firingFrequency: [Float](repeating: 0.5, count: 12), provenance: provenance,
+      sae(.relu), normalization: .factor(1), firingFrequency: [Float](repeating: 0.5, count: 12),
+      provenance: provenance,
       to: folder.path)
     let path = folder.path + "/sae_weights.safetensors"
     let whole = try #require(FileManager.default.contents(atPath: path))

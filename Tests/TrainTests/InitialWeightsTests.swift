@@ -118,6 +118,10 @@ import Train
     #expect(
       message { $0.initialWeights = other.out }
         == "init \(other.out) has 24 latents of width 12, this run 36 of width 12; give a run of the same shape")
+    #expect(
+      message { ($0.initialWeights, $0.latents, $0.normalization) = (other.out, "2x", "unit") }
+        == "init \(other.out) is not for tokens normalised one by one (--normalization unit), this run is for them; choose "
+        + "the --normalization that it was trained with")
     #expect(!FileManager.default.fileExists(atPath: out))
   }
 

@@ -61,6 +61,32 @@ struct ToyBatches: BatchSource {
     try checkResume(arch)
   }
 
+  @Test(arguments: SAEConfiguration.Architecture.allCases)
+  func standardizedTokensResumeTooAndTheirFileReconstructsRawOnes(arch: SAEConfiguration.Architecture) throws {
+    try checkResume(arch) { $0.normalization = "unit" }
+    let folder = try TemporaryFolder()
+    var configuration = configuration("\(folder.path)/run", arch)
+    configuration.normalization = "unit"
+    configuration.logSteps = 40
+    _ = try TrainRun(configuration, source: ToyBatches()).run(resuming: false)
+    let sae = try SAELensFormat.open(run: configuration.out).sae
+    #expect(sae.standardizesTokens)
+    // Tokens times any number, plus any number, are the same to it.
+    var x = Matrix(32, 12)
+    try ToyBatches().read(batch: 5000, into: &x)
+    let moved = Matrix(32, 12, x.values.map { 5 * $0 - 3 })
+    let (a, b) = (sae.encode(x), sae.encode(moved))
+    let first = sae.decode(a)
+    let second = sae.decode(b)
+    for (p, q) in zip(first.values, second.values) { #expect(abs(5 * p - 3 - q) < 1e-2) }
+    let log = try #require(FileManager.default.contents(atPath: "\(configuration.out)/metrics.jsonl"))
+    let last = try JSONDecoder().decode(StepMetrics.self, from: log.split(separator: 0x0A)[0])
+    var error = first.copy()
+    error.add(x, times: -1)
+    // The batch of the last step had about this error, in its units.
+    #expect(sumOfSquares(error) / totalVariance(x) < 2 * last.fvu + 0.1)
+  }
+
   @Test func annealedKMultiTopKAndHiddenLayersResumeToo() throws {
     try checkResume(.topk) {
       $0.kStart = 9

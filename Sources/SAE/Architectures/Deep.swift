@@ -30,6 +30,7 @@ package final class Deep: Autoencoder {
   /// Factor on what `encode` is given and divisor of what `decode` returns: 1 in training. A file for raw activations has
   /// the run's here, which nonlinear layers cannot take in.
   package var inputScale: Float = 1
+  package var standardizesTokens = false
   /// Tokens of a part of a batch.
   package var partRows: Int
 
@@ -270,8 +271,10 @@ package final class Deep: Autoencoder {
   package func encode(_ x: borrowing Matrix) -> SparseCode {
     var scaled = x.copy()
     scaled.scale(by: inputScale)
+    let moments = standardizesTokens ? standardizeTokens(&scaled) : nil
     embed(scaled)
     select(isTraining: false)
+    code.moments = moments
     return code
   }
 
@@ -279,6 +282,7 @@ package final class Deep: Autoencoder {
     var recon = Matrix(uninitialized: code.rows, configuration.dIn)
     reconstruct(code, into: recon.strip)
     recon.scale(by: 1 / inputScale)
+    if let moments = code.moments { restoreTokens(&recon, moments) }
     return recon
   }
 }
