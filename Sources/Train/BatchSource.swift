@@ -43,9 +43,37 @@ package struct DataIdentity: Codable, Equatable, Sendable {
   package var windowFrames: Int
   /// Frames that were left out because they were damaged; nil if there were none.
   package var skipped: [SkippedFrame]?
+  /// Tokens left out because of their norm; nil if there is no such limit.
+  package var outliers: Outliers?
+  /// Where the weights came from. Not a part of the data, and no later process needs to agree on it.
+  package var initial: InitialSAE?
+
+  package struct Outliers: Codable, Equatable, Sendable {
+    /// ‖x‖ above which tokens are left out.
+    package var maxNorm: Double
+    package var tokens: Int
+
+    package init(maxNorm: Double, tokens: Int) {
+      self.maxNorm = maxNorm
+      self.tokens = tokens
+    }
+  }
+
+  /// The SAE that a run began from (`--init RUN`).
+  package struct InitialSAE: Codable, Equatable, Sendable {
+    package var path: String
+    /// SHA-256 of its file of weights.
+    package var weights: String
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case stream, text, sequences, heldOut, windowFrames, skipped, outliers
+    case initial = "init"
+  }
 
   package init(
-    stream: String, text: String, sequences: Int, heldOut: Int, windowFrames: Int, skipped: [SkippedFrame]? = nil
+    stream: String, text: String, sequences: Int, heldOut: Int, windowFrames: Int, skipped: [SkippedFrame]? = nil,
+    outliers: Outliers? = nil
   ) {
     self.stream = stream
     self.text = text
@@ -53,5 +81,6 @@ package struct DataIdentity: Codable, Equatable, Sendable {
     self.heldOut = heldOut
     self.windowFrames = windowFrames
     self.skipped = skipped
+    self.outliers = outliers
   }
 }

@@ -17,6 +17,8 @@ package struct StepMetrics: Codable, Sendable, Equatable {
   package var aux: Double
   /// Latents without activity for `dead-tokens` tokens.
   package var dead: Int
+  /// Latents that were set anew after this step; nil if it is none of `resample-steps`.
+  package var resampled: Int?
   package var lr: Float
   package var gradientNorm: Double
   /// Different sequences that this step's tokens come from, and how many they would be if the tokens were drawn at

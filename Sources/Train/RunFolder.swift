@@ -25,18 +25,9 @@ package struct RunFolder: Sendable {
 
   /// Writes data.json, or checks that the one in the folder names the same data.
   func agree(on identity: DataIdentity) throws {
-    let path = "\(self.path)/data.json"
-    guard let text = FileManager.default.contents(atPath: path) else {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
-      try DurableFile.write([UInt8](try encoder.encode(identity)), to: path)
-      return
-    }
-    let there: DataIdentity
-    do { there = try JSONDecoder().decode(DataIdentity.self, from: text) } catch {
-      throw TrainError.mismatch("\(path): not the data of a run; choose another --out, or remove \(self.path)")
-    }
+    guard let there = try data() else { return try write(identity) }
     var (a, b) = (there, identity)
+    b.initial = a.initial
     let skipped = (a.skipped ?? [], b.skipped ?? [])
     // Which frames decides the order; what is wrong with them does not.
     let skipsTheSame = skipped.0.map(\.frame) == skipped.1.map(\.frame)
@@ -47,6 +38,7 @@ package struct RunFolder: Sendable {
       func list(_ data: DataIdentity) -> String {
         "stream \(data.stream.prefix(12)), text \(data.text.prefix(12)), \(data.sequences) sequences, \(data.heldOut) held "
           + "out, windows of \(data.windowFrames) frames"
+          + (data.outliers.map { ", without the \($0.tokens) tokens of norm above \($0.maxNorm)" } ?? "")
       }
       throw TrainError.mismatch(
         "\(self.path): was trained on \(list(a)); this cache has \(list(b)); give the cache it was begun with, or another "
@@ -58,6 +50,29 @@ package struct RunFolder: Sendable {
           + "\(RunFolder.list(skipped.1)), which changes the order of the tokens; repair the cache (`actcache repair`), "
           + "or choose another --out")
     }
+  }
+
+  /// Adds to data.json what a run that has not begun takes its weights from.
+  func record(_ initial: DataIdentity.InitialSAE) throws {
+    guard var data = try data() else { return }
+    data.initial = initial
+    try write(data)
+  }
+
+  private var dataFile: String { "\(path)/data.json" }
+
+  /// data.json; nil if there is none. Throws `TrainError.mismatch` for another file of that name.
+  private func data() throws -> DataIdentity? {
+    guard let text = FileManager.default.contents(atPath: dataFile) else { return nil }
+    do { return try JSONDecoder().decode(DataIdentity.self, from: text) } catch {
+      throw TrainError.mismatch("\(dataFile): not the data of a run; choose another --out, or remove \(path)")
+    }
+  }
+
+  private func write(_ data: DataIdentity) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
+    try DurableFile.write([UInt8](try encoder.encode(data)), to: dataFile)
   }
 
   private static func list(_ frames: [SkippedFrame]) -> String {
@@ -76,9 +91,8 @@ package struct RunFolder: Sendable {
 
   /// The frames that the run was begun without: it goes on without them, mended or not.
   package var skippedFrames: [SkippedFrame] {
-    guard let text = FileManager.default.contents(atPath: "\(self.path)/data.json") else { return [] }
-    // `agreeOnData` says what is wrong with a file that cannot be read.
-    return (try? JSONDecoder().decode(DataIdentity.self, from: text))?.skipped ?? []
+    // `agree` says what is wrong with a file that cannot be read.
+    (try? data())?.skipped ?? []
   }
 
   /// Writes config.yaml, or checks that the one in the folder says the same.

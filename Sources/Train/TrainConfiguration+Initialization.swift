@@ -1,3 +1,4 @@
+import ActCache
 import Foundation
 import LinearAlgebra
 import SAE
@@ -54,16 +55,29 @@ extension TrainConfiguration {
     try takeWeights(of: initialRun, into: sae, inputNormalization(cacheScale: 1))
   }
 
-  private func takeWeights(of run: String, into sae: any Autoencoder, inputScale: Float) throws {
-    guard let sae = sae as? SparseAutoencoder else {
-      throw TrainError.invalid("init is \(run), but arch \(arch.rawValue) cannot take the weights of another run")
-    }
+  /// What `data.json` says about the run that `init` names; nil where it names none.
+  func initialSAE() throws -> DataIdentity.InitialSAE? {
+    guard let initialRun else { return nil }
+    let file = "\(try folder(ofSAE: initialRun))/\(SAELensFormat.weightsFile)"
+    return DataIdentity.InitialSAE(path: initialRun, weights: try sha256(ofFile: file))
+  }
+
+  /// Where in the folder of a run, or of an SAE, the SAE lies.
+  private func folder(ofSAE run: String) throws -> String {
     let file = SAELensFormat.configurationFile
-    guard ["\(run)/sae/\(file)", "\(run)/\(file)"].contains(where: { FileManager.default.fileExists(atPath: $0) })
+    guard let folder = ["\(run)/sae", run].first(where: { FileManager.default.fileExists(atPath: "\($0)/\(file)") })
     else {
       throw TrainError.missing(
         "init \(run): no SAE there (\(run)/sae/\(file)); give identity, or the folder of a finished run or of an SAE")
     }
+    return folder
+  }
+
+  private func takeWeights(of run: String, into sae: any Autoencoder, _ normalization: InputNormalization) throws {
+    guard let sae = sae as? SparseAutoencoder else {
+      throw TrainError.invalid("init is \(run), but arch \(arch.rawValue) cannot take the weights of another run")
+    }
+    _ = try folder(ofSAE: run)
     guard let other = try SAELensFormat.open(run: run).sae as? SparseAutoencoder else {
       throw TrainError.invalid("init \(run): is a deep SAE, whose weights fit no other kind")
     }

@@ -67,6 +67,7 @@ final class TrainSession {
       activity = try Checkpoint.load(step: resumeStep, from: folder.checkpoints, into: sae, optimizer)
     } else {
       activity = ActivityCount(counts: [Int](repeating: 0, count: shape.dSAE))
+      if let initial = try configuration.initialSAE() { try folder.record(initial) }
       var sample = Matrix(configuration.batch, source.width)
       try source.read(batch: 0, into: &sample)
       normalization.apply(to: &sample)
@@ -93,12 +94,12 @@ final class TrainSession {
     guard let norm = optimizer.apply(learningRate: rate) else {
       throw diverged("the gradients are not finite")
     }
-    if resamplingSteps.contains(self.step) { resample(from: batch) }
+    let resampled = resamplingSteps.contains(self.step) ? resample(from: batch) : nil
     // Activity over the last tenth of the run becomes the SAE's sparsity file.
     if step >= nSteps - max(1, nSteps / 10) { activity.add(sae, tokens: configuration.batch) }
     var metrics: StepMetrics?
-    if self.step % configuration.logSteps == 0 || isDone {
-      let logged = self.metrics(losses, rate: rate, gradientNorm: norm, source)
+    if self.step % configuration.logSteps == 0 || isDone || resampled != nil {
+      let logged = self.metrics(losses, resampled: resampled, rate: rate, gradientNorm: norm, source)
       try log.append(logged)
       metrics = logged
     }
@@ -107,8 +108,10 @@ final class TrainSession {
   }
 
   /// Sets dead latents anew from the batch at hand; a function of run, step and batch, so that it needs no memory.
-  private func resample(from batch: borrowing Matrix) {
-    guard let sae = sae as? SparseAutoencoder else { return }
+  ///
+  /// - Returns: how many.
+  private func resample(from batch: borrowing Matrix) -> Int {
+    guard let sae = sae as? SparseAutoencoder else { return 0 }
     let latents = sae.resample(from: batch, seed: configuration.seed &+ UInt64(self.step) &* 0x9E37_79B9_7F4A_7C15)
     for parameter in sae.latentParameters { optimizer.reset(latents, of: parameter) }
     return latents.count
@@ -135,7 +138,7 @@ final class TrainSession {
   }
 
   private func metrics(
-    _ losses: StepLosses, rate: Float, gradientNorm: Double, _ source: any BatchSource
+    _ losses: StepLosses, resampled: Int?, rate: Float, gradientNorm: Double, _ source: any BatchSource
   ) -> StepMetrics {
     let now = ContinuousClock.now
     let elapsed = (now - lastLog) / .seconds(1)
@@ -144,7 +147,8 @@ final class TrainSession {
     defer { (lastLog, lastWait, lastStep) = (now, source.secondsWaited, step) }
     return StepMetrics(
       step: step, tokens: tokens, epoch: tokens / max(1, tokensPerEpoch), loss: losses.total, mse: losses.mse,
-      fvu: losses.fvu, l0: losses.l0, l1: losses.l1, aux: losses.aux, dead: losses.nDead, lr: rate,
+      fvu: losses.fvu, l0: losses.l0, l1: losses.l1, aux: losses.aux, dead: losses.nDead, resampled: resampled,
+      lr: rate,
       gradientNorm: gradientNorm, sequences: mixing?.measured, sequencesExpected: mixing?.expected,
       tokensPerSecond: Double((step - lastStep) * configuration.batch) / max(elapsed, 1e-9),
       secondsWaiting: source.secondsWaited - lastWait, seconds: (now - start) / .seconds(1))

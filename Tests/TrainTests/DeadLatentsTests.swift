@@ -79,6 +79,23 @@ import Train
     #expect(resampled < none, "\(none) dead without, \(resampled) with")
   }
 
+  @Test func metricsHaveALineForEachStepThatSetLatentsAnew() throws {
+    let folder = try TemporaryFolder()
+    let run = configuration("\(folder.path)/run")
+    _ = try TrainRun(run, source: ToyBatches()).run(resuming: false)
+    let text = try #require(FileManager.default.contents(atPath: "\(run.out)/metrics.jsonl"))
+    let lines = try text.split(separator: 0x0A).map { try JSONDecoder().decode(StepMetrics.self, from: $0) }
+    #expect(lines.map(\.step) == [5, 10, 11, 15, 20, 24, 25, 30, 35, 40, 45, 50, 55, 60])
+    for line in lines {
+      if [11, 24, 40].contains(line.step) {
+        // No more than there are tokens in a batch.
+        #expect(line.resampled == min(16, line.dead) && line.dead > 0, "\(line)")
+      } else {
+        #expect(line.resampled == nil)
+      }
+    }
+  }
+
   @Test func resettingForgetsOneLatentAlone() throws {
     for kind in OptimizerConfiguration.Kind.allCases {
       // The same gradients twice: with the first forgotten, row 1 moves as at a first step of a fresh optimizer.

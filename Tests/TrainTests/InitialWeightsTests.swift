@@ -1,3 +1,4 @@
+import ActCache
 import Foundation
 import LinearAlgebra
 import SAE
@@ -78,6 +79,54 @@ import Train
     let fvu = sumOfSquares(error) / totalVariance(x)
     let start = try firstLosses(next.out).fvu
     #expect(abs(start - fvu) < 1e-4 * fvu, "\(start), not \(fvu)")
+  }
+
+  @Test func aRunOfStandardizedTokensGoesOnInAnother() throws {
+    let folder = try TemporaryFolder()
+    let trained = configuration("\(folder.path)/trained") { $0.normalization = "unit" }
+    _ = try TrainRun(trained, source: ToyBatches()).run(resuming: false)
+    let next = configuration("\(folder.path)/next") {
+      $0.initialWeights = trained.out
+      $0.normalization = "unit"
+      $0.tokens = 32
+    }
+    _ = try TrainRun(next, source: ToyBatches()).run(resuming: false)
+    var x = Matrix(32, 12)
+    try ToyBatches().read(batch: 0, into: &x)
+    let sae = try SAELensFormat.open(run: trained.out).sae
+    sae.standardizesTokens = false
+    _ = standardizeTokens(&x)
+    var error = sae.decode(sae.encode(x))
+    error.add(x, times: -1)
+    let fvu = sumOfSquares(error) / totalVariance(x)
+    let start = try firstLosses(next.out).fvu
+    #expect(abs(start - fvu) < 1e-4 * fvu, "\(start), not \(fvu)")
+    #expect(
+      throws: SAEError.invalid(
+        "init \(trained.out) is for tokens normalised one by one (--normalization unit), this run is not for them; choose "
+          + "the --normalization that it was trained with")
+    ) {
+      let other = configuration("\(folder.path)/other") { $0.initialWeights = trained.out }
+      _ = try TrainRun(other, source: ToyBatches())
+    }
+  }
+
+  @Test func dataNamesTheWeightsThatARunBeganFrom() throws {
+    let folder = try TemporaryFolder()
+    let trained = configuration("\(folder.path)/trained")
+    _ = try TrainRun(trained, source: ToyBatches()).run(resuming: false)
+    func data(_ run: String) throws -> DataIdentity {
+      try JSONDecoder().decode(
+        DataIdentity.self, from: #require(FileManager.default.contents(atPath: "\(run)/data.json")))
+    }
+    #expect(try data(trained.out).initial == nil)
+    let next = configuration("\(folder.path)/next") { $0.initialWeights = trained.out }
+    _ = try TrainRun(next, source: ToyBatches()).run(resuming: false, isInterrupted: { true })
+    let initial = try #require(data(next.out).initial)
+    let digest = CanonicalJSON.hexDigest(of: [UInt8](try weights(trained.out)))
+    #expect(initial.path == trained.out && initial.weights == digest)
+    #expect(try TrainRun(next, source: ToyBatches()).run(resuming: true) == .finished)
+    #expect(try data(next.out).initial == initial)
   }
 
   @Test func resumingDoesNotNeedTheOtherRunAnyMore() throws {

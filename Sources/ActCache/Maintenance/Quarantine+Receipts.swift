@@ -93,7 +93,7 @@ extension Receipt {
   ) throws {
     let path = cache + "/" + file
     let bytes = try fileErrors { () throws(MemoryError) in try FileDescriptor(readingFrom: path).size() }
-    let digest = try fileErrors { () throws(MemoryError) in try ShardCheck.sha256(ofFile: path) }
+    let digest = try fileErrors { () throws(MemoryError) in try sha256(ofFile: path) }
     func receipt(nTextTokens: Int, contentBytes: Int, chainAfter: String) throws -> Receipt {
       Receipt(
         format: Receipt.format, version: ShardHeader.version, spec: spec, stream: spec.tokenStream,

@@ -166,17 +166,18 @@ struct ShardCheck: Sendable {
         remedy: "")
     }
   }
+}
 
-  static func sha256(ofFile path: String) throws(MemoryError) -> String {
-    let file = try FileDescriptor(readingFrom: path)
-    let size = try file.size()
-    var sha = SHA256()
-    var offset = 0
-    while offset < size {
-      let piece = try file.read(at: offset, count: min(1 << 20, size - offset))
-      sha.update(data: piece)
-      offset += piece.count
-    }
-    return hex(sha.finalize())
+/// SHA-256 of a file, as 64 hex digits.
+package func sha256(ofFile path: String) throws(MemoryError) -> String {
+  let file = try FileDescriptor(readingFrom: path)
+  let size = try file.size()
+  var sha = SHA256()
+  var offset = 0
+  while offset < size {
+    let piece = try file.read(at: offset, count: min(1 << 20, size - offset))
+    sha.update(data: piece)
+    offset += piece.count
   }
+  return hex(sha.finalize())
 }
