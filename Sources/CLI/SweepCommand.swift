@@ -31,7 +31,12 @@ struct SweepCommand: ParsableCommand {
     }
     let grid = try SweepGrid(yaml: String(decoding: text, as: UTF8.self), path: config, cache: cache, out: out)
     let sweep = try SweepRun(
-      grid, memoryBytes: memory.map { Double(try TrainConfiguration.byteCount($0, of: "memory")) })
+      grid, memoryBytes: memory.map { Double(try TrainConfiguration.byteCount($0, of: "memory")) },
+      open: {
+        let source = try CacheBatches(for: &$0)
+        note(source)
+        return source
+      })
     if array {
       for member in grid.members { print(try sweep.command(for: member)) }
       return

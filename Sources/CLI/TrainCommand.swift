@@ -102,6 +102,8 @@ struct TrainCommand: ParsableCommand {
     CorruptionPolicy?
   @Flag(inversion: .prefixedNo, help: "Pass over the BOS tokens of the cache.") var skipBos: Bool?
   @Option(help: "Pass over so many positions at the start of each sequence.") var skipPositions: Int?
+  @Option(help: "Pass over tokens whose norm is above so many times the hook's median norm, such as 10.")
+  var skipOutliers: Double?
   @Option(help: "Steps between two lines of metrics.jsonl.") var logSteps: Int?
   @Option(help: "Steps between two checkpoints.") var checkpointSteps: Int?
   @OptionGroup var threads: ThreadsOption
@@ -151,6 +153,7 @@ struct TrainCommand: ParsableCommand {
     set(\.onCorrupt, onCorrupt)
     set(\.skipBOS, skipBos)
     set(\.skipPositions, skipPositions)
+    set(\.skipOutliers, skipOutliers)
     set(\.logSteps, logSteps)
     set(\.checkpointSteps, checkpointSteps)
     set(\.generation, generation)
@@ -198,7 +201,7 @@ struct TrainCommand: ParsableCommand {
     var settings = try settings()
     try settings.validate()
     let source = try CacheBatches(for: &settings)
-    note(source.skipped)
+    note(source)
     let run = try TrainRun(settings, source: source)
     let dead = settings.deadLatents
     let help = dead == .resample ? "resampling" : dead == .auxk && settings.auxCoefficient > 0 ? "AuxK" : nil
@@ -224,14 +227,6 @@ struct TrainCommand: ParsableCommand {
     try report(outcome, last, settings, source)
   }
 
-  private func note(_ skipped: [SkippedFrame]) {
-    guard let first = skipped.first else { return }
-    let nSequences = skipped.reduce(0) { $0 + $1.end - $1.first }
-    printError(
-      "note: frames left out as damaged: \(grouped(skipped.count)), with \(grouped(nSequences)) sequences; data.json lists "
-        + "them. The first: \(first.reason)")
-  }
-
   private func mixing(_ metrics: StepMetrics) -> String {
     guard let measured = metrics.sequences, let expected = metrics.sequencesExpected else { return "" }
     return "\(grouped(measured)) sequences per batch (expected \(grouped(Int(expected.rounded())))), "
@@ -242,6 +237,8 @@ struct TrainCommand: ParsableCommand {
     /// After filters, held-out sequences and damaged frames.
     var tokensPerEpoch: Int
     var skippedFrames: Int
+    /// Tokens left out because of their norm.
+    var skippedOutliers: Int
     var last: StepMetrics?
   }
 
@@ -259,7 +256,8 @@ struct TrainCommand: ParsableCommand {
       try printJSON(
         Output(
           run: settings.out, outcome: word, sae: "\(settings.out)/sae", tokensPerEpoch: source.tokensPerEpoch,
-          skippedFrames: source.skipped.count, last: last))
+          skippedFrames: source.skipped.count, skippedOutliers: source.outliers?.tokens ?? 0,
+          last: last))
     } else {
       print("\(settings.out): \(sentence)")
       if let last {
@@ -270,6 +268,26 @@ struct TrainCommand: ParsableCommand {
       }
     }
     if case .interrupted = outcome { throw ExitCode(ExitStatus.interrupted) }
+  }
+}
+
+/// Says on standard error what a run leaves out of the cache, and what it may want to leave out.
+func note(_ source: CacheBatches) {
+  if let first = source.skipped.first {
+    let nSequences = source.skipped.reduce(0) { $0 + $1.end - $1.first }
+    printError(
+      "note: frames left out as damaged: \(grouped(source.skipped.count)), with \(grouped(nSequences)) sequences; data.json "
+        + "lists them. The first: \(first.reason)")
+  }
+  let far = source.farTokens
+  if let outliers = source.outliers {
+    printError(
+      "note: tokens left out because of their norm: \(grouped(outliers.tokens)), above "
+        + "\(fixed(outliers.maxNorm, 3))")
+  } else if far.count > 0 {
+    printError(
+      "note: \(grouped(far.count)) of the hook's \(grouped(far.of)) tokens have norms above 10 times the median, up to "
+        + "\(fixed(far.largest, 0)) times; --skip-outliers 10 passes over them")
   }
 }
 

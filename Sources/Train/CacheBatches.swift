@@ -12,6 +12,12 @@ package final class CacheBatches: BatchSource {
   /// Frames that are left out because they are, or were, damaged.
   package var skipped: [SkippedFrame] { reader.source.skipped }
 
+  /// Tokens whose norm exceeds ten times the median norm of the hook, of all that the cache has of it, and the largest norm in
+  /// medians.
+  package let farTokens: (count: Int, of: Int, largest: Double)
+  /// Tokens that are left out because of their norm, and what the norm may be; nil without `skip-outliers`.
+  package var outliers: DataIdentity.Outliers? { identity.outliers }
+
   /// - Throws: `ActCacheError` if the cache is damaged or lacks the hook; `TrainError.invalid` if the options leave no
   ///   token, or the memory has no room for a window.
   package init(
@@ -40,11 +46,19 @@ package final class CacheBatches: BatchSource {
       modelName: nil, hookName: hook, context: cache.manifest.context,
       prependsBOS: cache.manifest.identity.tokens.bos != nil, weightsDigest: cache.manifest.identity.weights,
       streamKey: stream.streamKey)
+    let statistics = stream.statistics
+    let median = (statistics?.medianSquaredNorm ?? 0).squareRoot()
+    farTokens = (
+      statistics?.nOutliers ?? 0, statistics?.nTokens ?? 0, median > 0 ? (statistics?.maxNorm ?? 0) / median : 0
+    )
+    let outliers = try options.filter.maxNormRatio.map {
+      DataIdentity.Outliers(maxNorm: try cache.maxNorm(ofHook: hook, ratio: $0), tokens: source.nOutliers)
+    }
     identity = DataIdentity(
       stream: stream.streamKey, text: cache.manifest.generations.last?.chain ?? "",
       sequences: cache.manifest.nSequences,
       heldOut: cache.manifest.heldOut.count, windowFrames: source.windowFrames,
-      skipped: source.skipped.isEmpty ? nil : source.skipped)
+      skipped: source.skipped.isEmpty ? nil : source.skipped, outliers: outliers)
   }
 
   /// The batches of a run; sets the run's generation, so that it means the same when the cache has grown.

@@ -18,8 +18,14 @@ extension TrainConfiguration {
   /// Throws `TrainError.invalid` for the first value that makes no sense.
   package func readingOptions() throws(TrainError) -> ReadingOptions {
     guard skipPositions >= 0 else { throw .invalid("skip-positions is \(skipPositions); it must not be negative") }
+    if let skipOutliers, !(skipOutliers >= 1 && skipOutliers.isFinite) {
+      throw .invalid(
+        "skip-outliers is \(skipOutliers); expected how many times the median norm a token's may be, such as 10, at least 1"
+      )
+    }
     var options = ReadingOptions()
-    options.filter = TokenFilter(skipsBOS: skipBOS, positions: skipPositions > 0 ? skipPositions..<Int.max : nil)
+    options.filter = TokenFilter(
+      skipsBOS: skipBOS, positions: skipPositions > 0 ? skipPositions..<Int.max : nil, maxNormRatio: skipOutliers)
     options.onCorrupt = onCorrupt
     options.windowBytes = try TrainConfiguration.byteCount(window, of: "window")
     options.memoryBytes = try TrainConfiguration.byteCount(memory, of: "memory")

@@ -136,6 +136,8 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var skipBOS: Bool
   /// Pass over so many positions at the start of each sequence.
   package var skipPositions: Int
+  /// Pass over tokens whose norm is above so many times the hook's median norm; not set: over none.
+  package var skipOutliers: Double?
   /// Steps between two lines of metrics.jsonl.
   package var logSteps: Int
   /// Steps between two checkpoints.
@@ -188,6 +190,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     case onCorrupt = "on-corrupt"
     case skipBOS = "skip-bos"
     case skipPositions = "skip-positions"
+    case skipOutliers = "skip-outliers"
     case logSteps = "log-steps"
     case checkpointSteps = "checkpoint-steps"
   }
@@ -260,9 +263,8 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     (cache, hook, generation, batch, orderSeed ?? seed) == (
       other.cache, other.hook, other.generation, other.batch, other.orderSeed ?? other.seed
     )
-      && (io, memory, window, onCorrupt, skipBOS, skipPositions) == (
-        other.io, other.memory, other.window, other.onCorrupt, other.skipBOS, other.skipPositions
-      )
+      && (io, memory, window, onCorrupt) == (other.io, other.memory, other.window, other.onCorrupt)
+      && (skipBOS, skipPositions, skipOutliers) == (other.skipBOS, other.skipPositions, other.skipOutliers)
   }
 
   /// Throws `TrainError.invalid` for the first value that makes no sense.

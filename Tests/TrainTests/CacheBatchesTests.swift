@@ -98,6 +98,32 @@ private struct PlacesCache {
     }
   }
 
+  @Test(arguments: [false, true]) func tokensOfOutlyingNormsAreLeftOutAndCounted(isPadded: Bool) throws {
+    let cache = try PlacesCache(isPadded: isPadded)
+    let reader = try CacheReader(path: cache.path)
+    let heldOut = Set(reader.manifest.heldOut)
+    // A token's norm is twice the number of its place: those above the limit are the last ones.
+    let median = try #require(reader.manifest.hooks[PlacesCache.hook]?.statistics?.medianSquaredNorm).squareRoot()
+    let limit = 1.5 * median
+    for first in [0, 2] {
+      let source = try batches(cache) {
+        $0.filter = TokenFilter(positions: first..<Int.max, maxNormRatio: 1.5)
+      }
+      let all = (0..<PlacesCache.nSequences).filter { !heldOut.contains($0) }.flatMap { sequence in
+        (0..<PlacesCache.length(sequence, isPadded)).filter { $0 >= first }.map { sequence * PlacesCache.context + $0 }
+      }
+      let expected = Set(all.filter { Double(2 * ($0 + 1)) <= limit })
+      #expect(expected.count < all.count && source.tokensPerEpoch == expected.count)
+      #expect(
+        source.identity.outliers
+          == DataIdentity.Outliers(maxNorm: limit, tokens: all.count - expected.count) && source.outliers != nil)
+      let read = try places(source, source.tokensPerEpoch / 16)
+      #expect(Set(read).count == read.count && Set(read).isSubset(of: expected))
+    }
+    let whole = try batches(cache)
+    #expect(whole.outliers == nil && whole.farTokens.count == 0 && abs(whole.farTokens.largest - 2) < 0.1)
+  }
+
   @Test func theOrderDependsOnTheWindowAndNotOnMemoryOrHowFilesAreRead() throws {
     let cache = try PlacesCache()
     func places(_ io: CacheIO = .mmap, window: Int, memory: Int) throws -> [Int] {
@@ -217,6 +243,30 @@ private struct PlacesCache {
       let (measured, expected) = (try #require(line.sequences), try #require(line.sequencesExpected))
       // 16 of some 1,550 tokens of 194 sequences: 15.4 on average.
       #expect((12...16).contains(measured) && abs(expected - 15.4) < 0.1, "\(measured), \(expected)")
+    }
+  }
+
+  @Test func aRunWithoutOutliersGoesOnWithTheSameTokens() throws {
+    let cache = try PlacesCache()
+    var whole = configuration(cache)
+    whole.skipOutliers = 1.5
+    whole.out += "-whole"
+    #expect(try run(whole) == .finished)
+    var parts = whole
+    parts.out = cache.folder.path + "/run"
+    #expect(try run(parts, stop: 4) == .interrupted(step: 4))
+    var other = parts
+    other.skipOutliers = 1.6
+    #expect(
+      throws: TrainError.invalid(
+        "\(parts.out): holds a run with other settings (skip-outliers: 1.5e+0; skip-outliers: 1.6e+0); choose another "
+          + "--out, or remove that folder")
+    ) { try run(other) }
+    #expect(try run(parts) == .finished)
+    for file in ["sae/sae_weights.safetensors", "data.json"] {
+      #expect(
+        FileManager.default.contents(atPath: "\(parts.out)/\(file)")
+          == FileManager.default.contents(atPath: "\(whole.out)/\(file)"))
     }
   }
 

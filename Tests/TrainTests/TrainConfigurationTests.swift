@@ -23,6 +23,7 @@ import Train
     configuration.onCorrupt = .skip
     configuration.skipBOS = true
     configuration.skipPositions = 3
+    configuration.skipOutliers = 7.5
     #expect(try TrainConfiguration(yaml: configuration.yaml, path: "config.yaml") == configuration)
   }
 
@@ -53,7 +54,14 @@ import Train
       message { $0.latents = "x8" }
         == "latents is x8; expected a number such as 4096 or a multiple of the width such as 8x")
     #expect(
-      message { $0.normalization = "unit-ish" } == "normalization is unit-ish; expected scale, none or factor:<c>")
+      message { $0.normalization = "unit-ish" }
+        == "normalization is unit-ish; expected scale, none, unit or factor:<c> with c above 0")
+    for ratio in [-10, 0.9, Double.nan, .infinity] {
+      #expect(
+        message { $0.skipOutliers = ratio }
+          == "skip-outliers is \(ratio); expected how many times the median norm a token's may be, such as 10, at least 1"
+      )
+    }
     #expect(message { $0.skipPositions = -1 } == "skip-positions is -1; it must not be negative")
     for text in ["", "0", "-1", "1MB", "MiB", "1.5GiB", "2 GiB", "99999999999GiB", "+5"] {
       #expect(
@@ -79,10 +87,13 @@ import Train
 
   @Test func readingOptionsAreTakenFromTheirKeys() throws {
     let configuration = try TrainConfiguration(
-      yaml: "memory: 4096\nwindow: 3KiB\non-corrupt: skip\nskip-bos: true\nskip-positions: 2\nio: pread", path: "x")
+      yaml: "memory: 4096\nwindow: 3KiB\non-corrupt: skip\nskip-bos: true\nskip-positions: 2\nskip-outliers: 9\n"
+        + "io: pread", path: "x")
     let options = try configuration.readingOptions()
     #expect(options.memoryBytes == 4096 && options.windowBytes == 3072 && options.onCorrupt == .skip)
-    #expect(options.filter.skipsBOS && options.filter.positions?.lowerBound == 2 && configuration.io == .pread)
+    #expect(
+      options.filter.maxNormRatio == 9 && options.filter.skipsBOS && options.filter.positions?.lowerBound == 2
+        && configuration.io == .pread)
     #expect(throws: TrainError.self) { try TrainConfiguration(yaml: "io: fread", path: "x") }
     let defaults = try TrainConfiguration(yaml: "cache: c", path: "x").readingOptions()
     #expect(defaults.memoryBytes == ReadingOptions().memoryBytes && defaults.windowBytes == 128 << 20)

@@ -1,5 +1,28 @@
 /// The inner loops of the statistics of a stream.
 enum ChannelSums {
+  /// ‖x‖² of the row of `width` values at `offset`.
+  static func squaredNorm(_ values: Span<Float>, at offset: Int, width: Int) -> Double {
+    precondition(offset >= 0 && offset <= values.count - width, "row at \(offset)")
+    return unsafe values.withUnsafeBufferPointer { source -> Double in
+      // Eight sums side by side, which do not wait for each other; their order is fixed.
+      var sums = SIMD8<Double>()
+      var i = offset
+      let end = offset + width
+      while i + 8 <= end {
+        var x = SIMD8<Double>()
+        for lane in 0..<8 { x[lane] = Double(unsafe source[i + lane]) }
+        sums += x * x
+        i += 8
+      }
+      var norm = sums.sum()
+      while i < end {
+        norm += Double(unsafe source[i]) * Double(unsafe source[i])
+        i += 1
+      }
+      return norm
+    }
+  }
+
   /// Adds the row of `sums.count` values at `offset` to the sums of its channels and returns ‖x‖²; nil, and nothing
   /// added, if a value is not finite.
   static func add(

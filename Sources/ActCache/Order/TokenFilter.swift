@@ -4,10 +4,14 @@ public struct TokenFilter: Codable, Equatable, Sendable {
   public var skipsBOS: Bool
   /// Only these positions of each sequence; nil for all.
   public var positions: Range<Int>?
+  /// Pass over tokens whose norm, at one of the hooks that are read, is above so many times the median norm of that hook
+  /// (`HookStatistics.medianSquaredNorm`): attention sinks and the like. All activations are read once to find them.
+  public var maxNormRatio: Double?
 
-  public init(skipsBOS: Bool = false, positions: Range<Int>? = nil) {
+  public init(skipsBOS: Bool = false, positions: Range<Int>? = nil, maxNormRatio: Double? = nil) {
     self.skipsBOS = skipsBOS
     self.positions = positions
+    self.maxNormRatio = maxNormRatio
   }
 
   /// Whether the tokens themselves must be looked at.
@@ -35,9 +39,13 @@ struct EligibleTokens: Sendable {
   private let positions: Range<Int>
   /// One bit per token: passed over; empty if no filter looks at tokens.
   private var skipped: [UInt64] = []
+  /// Tokens of training sequences that the norm of their activation alone leaves out.
+  private(set) var nOutliers = 0
 
-  /// - Parameter leavingOut: frames that are not read at all.
-  init(_ cache: CacheReader, filter: TokenFilter, leavingOut damaged: Set<Int> = []) throws {
+  /// - Parameters:
+  ///   - hooks: whose norms a filter looks at.
+  ///   - leavingOut: frames that are not read at all.
+  init(_ cache: CacheReader, hooks: [String], filter: TokenFilter, leavingOut damaged: Set<Int> = []) throws {
     let manifest = cache.manifest
     context = manifest.context
     split = cache.split
@@ -51,8 +59,10 @@ struct EligibleTokens: Sendable {
       throw ActCacheError.unsupported(
         "\(cache.path): the sequences were harvested without BOS, there is none to skip; leave the filter out")
     }
-    if filter.readsTokens(of: cache) {
+    if filter.readsTokens(of: cache) || filter.maxNormRatio != nil {
       skipped = [UInt64](repeating: 0, count: (manifest.nSequences * context + 63) / 64)
+    }
+    if filter.readsTokens(of: cache) {
       let stream = try TokenStream(cache)
       for sequence in sequences.lazy.joined() {
         guard let training = split.training(sequence) else { continue }
@@ -60,6 +70,17 @@ struct EligibleTokens: Sendable {
         for position in 0..<context where position >= length || tokens[position] == bos {
           let i = sequence * context + position
           skipped[i >> 6] |= 1 << UInt64(i & 63)
+        }
+      }
+    }
+    if let ratio = filter.maxNormRatio {
+      for hook in hooks {
+        for token in try cache.tokens(at: hook, withNormAbove: ratio, in: frames) {
+          let (sequence, position) = token.quotientAndRemainder(dividingBy: context)
+          if positions.contains(position), split.training(sequence) != nil, !isSkipped(sequence, position) {
+            nOutliers += 1
+          }
+          skipped[token >> 6] |= 1 << UInt64(token & 63)
         }
       }
     }

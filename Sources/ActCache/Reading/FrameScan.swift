@@ -2,7 +2,7 @@ import Dispatch
 import Memory
 import Synchronization
 
-/// Reads, checks, decodes and widens whole frames of a hook's stream, and gives none of it away: for measuring alone.
+/// Reads, checks, decodes and widens whole frames of a hook's stream: held-out sequences and padding, too.
 package struct FrameScan: Sendable {
   package let nFrames: Int
   private let cache: CacheReader
@@ -28,9 +28,12 @@ package struct FrameScan: Sendable {
     frames.reduce(0) { $0 + cache.sequences(ofFrame: $1).count } * cache.manifest.context
   }
 
-  /// Goes through `frames` in their order on `threads` threads, each taking the next.
+  /// Goes through `frames` in their order on `threads` threads, each taking the next; `body`, on any of them, gets each one's
+  /// number and rows, whose values lie at the start of the span.
   /// - Throws: as reading does, the first of the threads' errors.
-  package func run(_ frames: [Int], threads: Int) throws {
+  package func run(
+    _ frames: [Int], threads: Int, _ body: @Sendable (_ frame: Int, _ nRows: Int, Span<Float>) -> Void = { _, _, _ in }
+  ) throws {
     let next = Atomic(0)
     let failure = Mutex<(any Error)?>(nil)
     DispatchQueue.concurrentPerform(iterations: max(1, threads)) { _ in
@@ -40,7 +43,8 @@ package struct FrameScan: Sendable {
         while true {
           let i = next.wrappingAdd(1, ordering: .relaxed).oldValue
           if i >= frames.count { return }
-          try read(frames[i], decoder, &content, &values)
+          let nRows = try read(frames[i], decoder, &content, &values)
+          body(frames[i], nRows, values.span)
         }
       } catch {
         failure.withLock { if $0 == nil { $0 = error } }
@@ -51,7 +55,7 @@ package struct FrameScan: Sendable {
 
   private func read(
     _ frame: Int, _ decoder: FrameDecoder, _ content: inout FrameBuffer, _ values: inout [Float]
-  ) throws {
+  ) throws -> Int {
     let nRows = cache.sequences(ofFrame: frame).count * cache.manifest.context
     let range = 0..<(nRows * coding.rowByteCount)
     if content.count < range.count { content = FrameBuffer(count: range.count) }
@@ -61,5 +65,6 @@ package struct FrameScan: Sendable {
     try content.withMutableBytes(range) { try shard.decode(frame: place.frame, with: decoder, into: &$0) }
     var span = values.mutableSpan
     content.withBytes(range) { coding.decode($0, of: nRows, rows: 0..<nRows, into: &span) }
+    return nRows
   }
 }

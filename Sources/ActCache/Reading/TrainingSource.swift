@@ -24,6 +24,8 @@ public final class TrainingSource: Sendable {
   public var windowFrames: Int { loader.order.windowFrames }
   /// Tokens of an epoch.
   public var nTokensPerEpoch: Int { loader.order.nTokensPerEpoch }
+  /// Tokens that are left out because of their norm (`TokenFilter.maxNormRatio`).
+  public var nOutliers: Int { loader.order.tokens.nOutliers }
   /// Frames decoded so far, of all hooks.
   public var nDecodedFrames: Int { loader.nDecodedFrames }
 
@@ -48,6 +50,9 @@ public final class TrainingSource: Sendable {
         "window of \(windowFrames ?? 1) frames, \(memoryBytes) bytes of memory, look-ahead \(lookAhead), \(nThreads) "
           + "threads: allowed are at least 1, 0, 0 and 1...64")
     }
+    if let ratio = filter.maxNormRatio, !(ratio > 0 && ratio.isFinite) {
+      throw ActCacheError.unsupported("norms up to \(ratio) times the median: allowed are finite numbers above 0")
+    }
     let streams = try hooks.map {
       WindowLoader.Stream(name: $0, coding: try cache.coding(ofStream: StreamSpec.hooksPrefix + $0))
     }
@@ -55,7 +60,7 @@ public final class TrainingSource: Sendable {
       try onCorrupt == .skip ? cache.damagedFrames(hooks: hooks, tokens: filter.readsTokens(of: cache)) : []
     let known = Set(leavingOut.map(\.frame))
     skipped = (leavingOut + damaged.filter { !known.contains($0.frame) }).sorted { $0.frame < $1.frame }
-    let tokens = try EligibleTokens(cache, filter: filter, leavingOut: Set(skipped.map(\.frame)))
+    let tokens = try EligibleTokens(cache, hooks: hooks, filter: filter, leavingOut: Set(skipped.map(\.frame)))
     let rowsPerFrame = cache.manifest.spec.sequencesPerFrame * cache.manifest.context
     frameBytes = try hooks.reduce(0) { try $0 + cache.frameBytes(ofHook: $1) }
     // Rows of a window are numbered with 32 bits.
