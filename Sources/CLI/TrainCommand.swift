@@ -19,7 +19,7 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "topk, batchtopk, matryoshka, relu, jumprelu, gated, panneal or deep.") var arch:
     SAEConfiguration.Architecture?
   @Option(help: "Latents: a number, or a multiple of the width such as 8x.") var latents: String?
-  @Option(help: "topk, batchtopk, matryoshka: active latents per token.") var k: Int?
+  @Option(help: "topk, batchtopk, matryoshka: active latents per token; 32.") var k: Int?
   @Option(help: "The same: k of the first step, from which it goes to --k.") var kStart: Int?
   @Option(help: "Share of the steps in which k goes from --k-start to --k; by default 0.1.") var kAnnealFraction:
     Double?
@@ -29,8 +29,8 @@ struct TrainCommand: ParsableCommand {
   var groups: String?
   @Option(help: "topk, batchtopk, matryoshka: dead latents per token in AuxK; by default half the width.") var kAux:
     Int?
-  @Option(help: "The same: weight of AuxK; 0 switches it off.") var auxCoefficient: Double?
-  @Option(help: "relu, gated, panneal: λ of the L1 penalty, λ · mean ‖c‖₁ / width, in normalised units.") var l1:
+  @Option(help: "The same: weight of AuxK; 1/32, 0 switches it off.") var auxCoefficient: Double?
+  @Option(help: "relu, gated, panneal: λ of the L1 penalty, λ · mean ‖c‖₁ / width, in normalised units; 1.") var l1:
     Double?
   @Option(help: "jumprelu: λ of the penalty on the number of active latents, λ · L0 / width; 1.") var l0: Double?
   @Option(help: "jumprelu: what λ multiplies: step (L0) or tanh.") var sparsity: SAEConfiguration.Sparsity?
@@ -81,9 +81,9 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Share of the steps in which the learning rate rises.") var warmupFraction: Double?
   @Option(help: "Share of the steps, at the end, in which it falls; linear: 0.2, cosine: all after the warm-up.")
   var decayFraction: Double?
-  @Option(name: .customLong("min-lr-factor"), help: "Share of the peak that it falls to.") var minLRFactor: Double?
-  @Option(help: "adam kinds: decay of the first moment.") var beta1: Double?
-  @Option(help: "adam kinds: decay of the second moment.") var beta2: Double?
+  @Option(name: .customLong("min-lr-factor"), help: "Share of the peak that it falls to; 0.") var minLRFactor: Double?
+  @Option(help: "adam kinds: decay of the first moment; 0.9.") var beta1: Double?
+  @Option(help: "adam kinds: decay of the second moment; 0.999.") var beta2: Double?
   @Option(help: "sgd (0.9), signum (0.95): decay of the momentum.") var momentum: Double?
   @Option(help: "adamw (0.01), sgd, signum: weight decay of the encoder and of a decoder not held at unit norm.")
   var weightDecay: Double?
@@ -204,7 +204,7 @@ struct TrainCommand: ParsableCommand {
     note(source)
     let run = try TrainRun(settings, source: source)
     let dead = settings.deadLatents
-    let help = dead == .resample ? "resampling" : dead == .auxk && settings.auxCoefficient > 0 ? "AuxK" : nil
+    let help = dead == .resample ? "resampling" : dead == .auxk && settings.auxCoefficient != 0 ? "AuxK" : nil
     if let help, settings.deadTokens >= settings.tokens {
       printError(
         "note: \(help) cannot act: no latent counts as dead before \(grouped(settings.deadTokens)) tokens without activity, and "

@@ -112,7 +112,7 @@ extension Planner {
   /// Runs that differ only in what costs no time.
   static func groups(_ runs: [TrainConfiguration]) -> [[TrainConfiguration]] {
     func key(_ run: TrainConfiguration) -> String {
-      "\(run.hook) \(run.arch) \(run.latents) \(run.arch.usesK ? run.k : 0) \(run.batch)"
+      "\(run.hook) \(run.arch) \(run.latents) \(run.k ?? 0) \(run.batch)"
     }
     var order: [String] = []
     var groups: [String: [TrainConfiguration]] = [:]

@@ -11,6 +11,9 @@ package struct OptimizerConfiguration: Sendable, Equatable {
     case signum
     /// Adam that leaves rows without gradient alone.
     case sparseAdam = "sparse-adam"
+
+    /// Whether it has the two moments of Adam.
+    var isAdam: Bool { self == .adam || self == .adamw || self == .sparseAdam }
   }
 
   /// What sparse Adam corrects the bias of its moments by.

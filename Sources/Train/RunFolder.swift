@@ -96,13 +96,14 @@ package struct RunFolder: Sendable {
   }
 
   /// Writes config.yaml, or checks that the one in the folder says the same.
-  func agree(on configuration: TrainConfiguration) throws {
+  func agree(on given: TrainConfiguration) throws {
+    let configuration = given.complete
     let path = "\(self.path)/config.yaml"
     guard let text = FileManager.default.contents(atPath: path) else {
       try DurableFile.write([UInt8](try configuration.yaml.utf8), to: path)
       return
     }
-    var there = try TrainConfiguration(yaml: String(decoding: text, as: UTF8.self), path: path)
+    var there = try TrainConfiguration(yaml: String(decoding: text, as: UTF8.self), path: path).complete
     // How to read, log and save changes nothing in the result, and the folder may have been moved.
     there.out = configuration.out
     there.cache = configuration.cache

@@ -36,7 +36,11 @@ package final class SweepRun {
     self.grid = grid
     self.memoryBytes = memoryBytes ?? 0.7 * Double(ProcessInfo.processInfo.physicalMemory)
     self.open = open
-    for member in grid.members { try member.configuration.validate() }
+    for member in grid.members {
+      do { try member.configuration.validate() } catch {
+        throw TrainError.invalid(grid.members.count > 1 ? "run \(member.name): \(error)" : "\(error)")
+      }
+    }
   }
 
   /// Trains every member that is not finished; returns what became of each, in the order of the grid.

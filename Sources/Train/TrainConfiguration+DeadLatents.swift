@@ -25,8 +25,13 @@ extension TrainConfiguration {
     if dead == .auxk && auxCoefficient == 0 {
       throw .invalid("dead is auxk, but aux-coefficient is 0; leave one of them out")
     }
-    if let dead, dead != .auxk, kAux != nil {
-      throw .invalid("k-aux is given, but dead is \(dead.rawValue); it belongs to auxk")
+    for (name, isGiven) in [("k-aux", kAux != nil), ("aux-coefficient", auxCoefficient != nil)] {
+      if let dead, dead != .auxk, isGiven {
+        throw .invalid("\(name) is given, but dead is \(dead.rawValue); it belongs to auxk")
+      }
+    }
+    if kAux != nil && auxCoefficient == 0 {
+      throw .invalid("k-aux is given, but aux-coefficient is 0, which switches AuxK off; leave one of them out")
     }
     if resampleSteps != nil && dead != .resample {
       throw .invalid("resample-steps is given, but dead is \(deadLatents.rawValue); it belongs to resample")

@@ -19,8 +19,8 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var arch: SAEConfiguration.Architecture
   /// Latents: a number, or a multiple of the activations' width such as `8x`.
   package var latents: String
-  /// topk, batchtopk, matryoshka: active latents per token.
-  package var k: Int
+  /// topk, batchtopk, matryoshka: active latents per token; 32 where not set.
+  package var k: Int?
   /// The same three: k of the first step, from which it goes to `k`; not set: it is `k` all along.
   package var kStart: Int?
   /// Share of the steps in which k goes from `k-start` to `k`, linearly; 0.1 where not set.
@@ -32,10 +32,10 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var groups: String?
   /// topk, batchtopk, matryoshka: dead latents per token in AuxK; half the width where not set.
   package var kAux: Int?
-  /// The same three: weight of AuxK; 0 switches it off.
-  package var auxCoefficient: Double
-  /// relu, gated, panneal: λ of λ · mean over tokens of ‖c‖₁ / dIn, in normalised units.
-  package var l1: Double
+  /// The same three: weight of AuxK; 1/32 where not set, 0 switches it off.
+  package var auxCoefficient: Double?
+  /// relu, gated, panneal: λ of λ · mean over tokens of ‖c‖₁ / dIn, in normalised units; 1 where not set.
+  package var l1: Double?
   /// jumprelu: λ of the penalty on the number of active latents; 1 where not set.
   package var l0: Double?
   /// jumprelu: what λ multiplies, `step` (L0, where not set) or `tanh`.
@@ -104,11 +104,11 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var warmupFraction: Double
   /// Share of the steps, at the end, in which it falls; where not set 0.2 for `linear`, all after the warm-up for `cosine`.
   package var decayFraction: Double?
-  /// Share of the peak that it falls to.
-  package var minLRFactor: Double
-  /// Of the adam kinds.
-  package var beta1: Double
-  package var beta2: Double
+  /// Share of the peak that it falls to; 0 where not set.
+  package var minLRFactor: Double?
+  /// Of the adam kinds; 0.9 and 0.999 where not set.
+  package var beta1: Double?
+  package var beta2: Double?
   /// sgd (0.9 where not set) and signum (0.95).
   package var momentum: Double?
   /// adamw (0.01 where not set), sgd and signum (0). Acts on the encoder, on a decoder that is not held at unit norm, and on
@@ -203,9 +203,6 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     self.out = out
     arch = .topk
     latents = "8x"
-    k = 32
-    auxCoefficient = 1 / 32
-    l1 = 1
     deadTokens = 10_000_000
     objective = "local"
     tokens = 10_000_000
@@ -214,9 +211,6 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     lr = .auto
     schedule = .linear
     warmupFraction = 0.05
-    minLRFactor = 0
-    beta1 = 0.9
-    beta2 = 0.999
     ema = 0
     clip = 1
     normalization = "scale"
@@ -295,23 +289,6 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     _ = try latentCount(width: 1)
   }
 
-  /// Options that some architectures have: the name, whether it is set, and which.
-  private var ownOptions: [(name: String, isGiven: Bool, kinds: [SAEConfiguration.Architecture])] {
-    [
-      ("l0", l0 != nil, [.jumprelu]), ("sparsity", sparsity != nil, [.jumprelu]),
-      ("tanh-scale", tanhScale != nil, [.jumprelu]), ("target-l0", targetL0 != nil, [.jumprelu]),
-      ("p", p != nil, [.relu]),
-      ("bandwidth", bandwidth != nil, [.jumprelu]), ("threshold", threshold != nil, [.jumprelu]),
-      ("p-start", pStart != nil, [.panneal]), ("p-end", pEnd != nil, [.panneal]),
-      ("p-power", pPower != nil, [.panneal]), ("anneal-start", annealStart != nil, [.panneal]),
-      ("anneal-updates", annealUpdates != nil, [.panneal]),
-      ("sparse-layer", sparseLayer != nil, [.deep]), ("encoder-hidden", encoderHidden != nil, [.deep]),
-      ("decoder-hidden", decoderHidden != nil, [.deep]), ("encoder-activation", encoderActivation != nil, [.deep]),
-      ("decoder-activation", decoderActivation != nil, [.deep]), ("layer-norm", layerNorm != nil, [.deep]),
-      ("residual", residual != nil, [.deep]),
-    ]
-  }
-
   /// The number of latents for activations of `width`.
   package func latentCount(width: Int) throws(TrainError) -> Int {
     let isMultiple = latents.hasSuffix("x")
@@ -339,8 +316,11 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   /// The SAE for activations of `width`.
   package func saeConfiguration(width: Int) throws -> SAEConfiguration {
     var configuration = SAEConfiguration(
-      architecture: arch, dIn: width, dSAE: try latentCount(width: width), k: k, kAux: kAux,
-      auxCoefficient: deadLatents == .auxk ? Float(auxCoefficient) : 0, l1: Float(l1), deadTokens: deadTokens)
+      architecture: arch, dIn: width, dSAE: try latentCount(width: width), kAux: kAux, deadTokens: deadTokens)
+    if let k { configuration.k = k }
+    if let l1 { configuration.l1 = Float(l1) }
+    if let auxCoefficient { configuration.auxCoefficient = Float(auxCoefficient) }
+    if deadLatents != .auxk { configuration.auxCoefficient = 0 }
     configuration.kStart = kStart
     if let kAnnealFraction { configuration.kAnnealFraction = kAnnealFraction }
     configuration.multiTopK = multiTopK ?? false

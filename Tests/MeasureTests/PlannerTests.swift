@@ -12,7 +12,7 @@ import Train
     let yaml = "cache: c\nhook: h\nlatents: [4x, 8x]\nk: [16, 32]\nseed: [0, 1, 2]\nlr: [1e-3, 2e-3]\n"
     let groups = Planner.groups(try SweepGrid(yaml: yaml, path: "s.yaml").members.map(\.configuration))
     #expect(groups.map(\.count) == [6, 6, 6, 6])
-    #expect(groups.map { "\($0[0].latents) \($0[0].k)" } == ["4x 16", "4x 32", "8x 16", "8x 32"])
+    #expect(groups.map { "\($0[0].latents) \($0[0].k ?? 0)" } == ["4x 16", "4x 32", "8x 16", "8x 32"])
   }
 
   @Test func theTextSaysHowEveryNumberCameAbout() {

@@ -13,17 +13,16 @@ import Train
     configuration.arch = .topk
     // Far more latents than k of a batch can use, so that many die.
     configuration.latents = "20x"
-    configuration.k = 1
     configuration.batch = 16
     configuration.tokens = 16 * 60
     configuration.lr = 3e-3
-    configuration.l1 = 0.3
     configuration.deadTokens = 100
     configuration.logSteps = 5
     configuration.checkpointSteps = 9
     configuration.dead = .resample
     configuration.resampleSteps = "11,24,40"
     change(&configuration)
+    configuration.setSparsity(k: 1, l1: 0.3)
     return configuration
   }
 
@@ -148,6 +147,10 @@ import Train
       message { ($0.dead, $0.auxCoefficient, $0.resampleSteps) = (.auxk, 0, nil) }
         == "dead is auxk, but aux-coefficient is 0; leave one of them out")
     #expect(message { $0.kAux = 4 } == "k-aux is given, but dead is resample; it belongs to auxk")
+    #expect(message { $0.auxCoefficient = 1 } == "aux-coefficient is given, but dead is resample; it belongs to auxk")
+    #expect(
+      message { ($0.dead, $0.resampleSteps, $0.auxCoefficient, $0.kAux) = (nil, nil, 0, 4) }
+        == "k-aux is given, but aux-coefficient is 0, which switches AuxK off; leave one of them out")
     #expect(message { $0.dead = nil } == "resample-steps is given, but dead is auxk; it belongs to resample")
     #expect(
       message { $0.resampleSteps = nil }

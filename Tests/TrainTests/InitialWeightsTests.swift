@@ -13,13 +13,12 @@ import Train
     var configuration = TrainConfiguration(cache: "toy", hook: "blocks.0.hook_resid_post", out: out)
     configuration.arch = .relu
     configuration.latents = "3x"
-    configuration.k = 3
     configuration.batch = 32
     configuration.tokens = 32 * 30
     configuration.lr = 3e-3
-    configuration.l1 = 0.3
     configuration.logSteps = 1
     change(&configuration)
+    configuration.setSparsity(k: 3, l1: 0.3)
     return configuration
   }
 

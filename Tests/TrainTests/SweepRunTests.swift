@@ -11,7 +11,6 @@ import Train
     latents: 3x
     batch: 32
     tokens: 1280
-    l1: 0.3
     dead-tokens: 100
     log-steps: 4
     checkpoint-steps: 7
@@ -29,16 +28,17 @@ import Train
   private let runs = """
     runs:
     - {k: [1, 3, 5], lr: 0.003}
-    - {arch: relu, lr: 0.003, seed: [0, 1]}
+    - {arch: relu, l1: 0.3, lr: 0.003, seed: [0, 1]}
     - {k: 2, lr: 0.003, tokens: 700, batch: 16}
     - {k: 2, lr: 0.003, tokens: 960, normalization: none}
+    - {k: 2, lr: 0.003, tokens: 960, normalization: unit}
     """
 
   @Test func membersEqualRunsOfTheirOwn() throws {
     let folder = try TemporaryFolder()
     let grid = try grid(folder.path, runs)
     let results = try SweepRun(grid, open: { _ in ToyBatches() }).run(resuming: false)
-    #expect(results.count == 7 && results.allSatisfy { $0.outcome == .finished }, "\(results)")
+    #expect(results.count == 8 && results.allSatisfy { $0.outcome == .finished }, "\(results)")
     for member in grid.members {
       var alone = member.configuration
       alone.out = "\(folder.path)/alone-\(member.name)"
@@ -72,7 +72,7 @@ import Train
 
   @Test func aMemberThatDivergesDoesNotStopTheOthers() throws {
     let folder = try TemporaryFolder()
-    let grid = try grid(folder.path, "arch: relu\nlr: [0.003, 1e30]")
+    let grid = try grid(folder.path, "arch: relu\nl1: 0.3\nlr: [0.003, 1e30]")
     let results = try SweepRun(grid, open: { _ in ToyBatches() }).run(resuming: false)
     #expect(results[0].outcome == .finished)
     let reason = try #require(results[1].outcome.reason)
@@ -86,7 +86,7 @@ import Train
 
   @Test func badMembersAreFoundBeforeAnyWork() throws {
     let grid = try grid("/nowhere", "lr: [0.003, -1]")
-    #expect(throws: TrainError.invalid("lr is -1.0; it must be positive, or auto")) {
+    #expect(throws: TrainError.invalid("run lr--1: lr is -1.0; it must be positive, or auto")) {
       _ = try SweepRun(grid, open: { _ in ToyBatches() })
     }
   }

@@ -73,14 +73,16 @@ import Train
       message {
         $0.arch = .relu
         $0.kStart = 64
-      } == "k-start is given, but arch is relu; it is for topk, batchtopk and matryoshka")
+      }
+        == "k-start is given, but arch is relu; it belongs to topk, batchtopk, matryoshka and deep with sparse-layer topk"
+    )
     #expect(message { $0.kAnnealFraction = 0.1 } == "k-anneal-fraction is given without k-start; add --k-start K")
     #expect(
       message {
         $0.arch = .batchtopk
         $0.multiTopK = false
-      } == "multi-topk is given, but arch is batchtopk; it is for topk")
-    #expect(message { $0.groups = "1/2" } == "groups is given, but arch is topk; it is for matryoshka")
+      } == "multi-topk is given, but arch is batchtopk; it belongs to topk")
+    #expect(message { $0.groups = "1/2" } == "groups is given, but arch is topk; it belongs to matryoshka")
     for (change, expected) in Self.optimizerMessages { #expect(message(change) == expected) }
     #expect(message { $0.hook = "" } == "no hook given; add --hook NAME (`actcache info CACHE` lists them)")
   }
@@ -128,22 +130,31 @@ import Train
       } catch { return "\(error)" }
       return "valid"
     }
-    #expect(message(.topk) { $0.l0 = 1 } == "l0 means nothing to arch topk; it belongs to jumprelu")
-    #expect(message(.topk) { $0.p = 0.5 } == "p means nothing to arch topk; it belongs to relu")
+    #expect(message(.topk) { $0.l0 = 1 } == "l0 is given, but arch is topk; it belongs to jumprelu")
+    #expect(message(.topk) { $0.p = 0.5 } == "p is given, but arch is topk; it belongs to relu")
     #expect(message(.relu) { ($0.p, $0.decoderNorm) = (0.5, .graph) } == "valid")
     #expect(message(.relu) { $0.p = 0 } == "p is 0.0; it must be positive")
     #expect(
-      message(.deep) { $0.decoderNorm = .free } == "decoder-norm is given, but arch is deep; it is for all but deep")
+      message(.deep) { $0.decoderNorm = .free }
+        == "decoder-norm is given, but arch is deep; it belongs to relu, topk, batchtopk, matryoshka, jumprelu, gated and panneal"
+    )
+    #expect(
+      message(.deep) { ($0.sparseLayer, $0.l1) = (.topk, 1) }
+        == "l1 is given, but arch is deep with sparse-layer topk; it belongs to relu, gated, panneal and deep with "
+        + "sparse-layer relu")
+    #expect(
+      message(.deep) { ($0.encoderHidden, $0.residual) = ("none", true) }
+        == "residual is given, but there is no hidden layer on its side; leave it out")
     #expect(
       message(.deep) { $0.initialWeights = "identity" }
         == "init is given, but arch is deep, whose layers have their own start; leave it out")
     #expect(message(.deep) { $0.dead = .resample } == "dead is resample, but arch is deep, which has only none")
-    #expect(message(.relu) { $0.bandwidth = 1 } == "bandwidth means nothing to arch relu; it belongs to jumprelu")
-    #expect(message(.relu) { $0.residual = false } == "residual means nothing to arch relu; it belongs to deep")
+    #expect(message(.relu) { $0.bandwidth = 1 } == "bandwidth is given, but arch is relu; it belongs to jumprelu")
+    #expect(message(.relu) { $0.residual = false } == "residual is given, but arch is relu; it belongs to deep")
     #expect(
       message(.deep) { $0.encoderHidden = "wide" }
         == "encoder-hidden is wide; expected widths of layers such as 128 or 2x,1x (times the input's), or none")
-    #expect(message(.jumprelu) { $0.pStart = 1 } == "p-start means nothing to arch jumprelu; it belongs to panneal")
+    #expect(message(.jumprelu) { $0.pStart = 1 } == "p-start is given, but arch is jumprelu; it belongs to panneal")
     #expect(
       message(.jumprelu) { ($0.targetL0, $0.sparsity) = (20, .step) }
         == "target-l0 and sparsity are two kinds of penalty; leave one of them out")
@@ -171,7 +182,7 @@ import Train
       "warmup-fraction 0.05 and decay-fraction 0.99 must not be negative, nor more than 1 together"
     ),
     ({ $0.minLRFactor = 1.5 }, "min-lr-factor is 1.5; it must be from 0 to 1"),
-    ({ $0.beta1 = 1 }, "beta1 1.0 and beta2 0.999 must be in [0, 1)"),
+    ({ $0.beta1 = 1 }, "beta1 is 1.0; it must be in [0, 1)"),
     ({ $0.momentum = 1 }, "momentum is 1.0; it must be in [0, 1)"),
     ({ $0.weightDecay = -1 }, "weight-decay is -1.0; it must not be negative"),
     ({ $0.ema = 1 }, "ema is 1.0; it must be in [0, 1) (0 keeps no average)"),
@@ -179,8 +190,8 @@ import Train
     (
       {
         $0.optimizer = .signum
-        $0.beta2 = 0.99
-      }, "beta1 or beta2 is given, but signum has none; it belongs to adam, adamw and sparse-adam"
+        $0.beta2 = 0.999
+      }, "beta2 is given, but signum has none; it belongs to adam, adamw and sparse-adam"
     ),
     ({ $0.momentum = 0.9 }, "momentum is given, but adam has none; it belongs to sgd and signum"),
     ({ $0.weightDecay = 0 }, "weight-decay is given, but adam has none; it belongs to adamw, sgd and signum"),
@@ -191,8 +202,13 @@ import Train
       {
         $0.schedule = .constant
         $0.decayFraction = 0.2
-      },
-      "decay-fraction or min-lr-factor is given, but a constant schedule does not fall; they belong to linear and cosine"
+      }, "decay-fraction is given, but a constant schedule does not fall; it belongs to linear and cosine"
+    ),
+    (
+      {
+        $0.schedule = .constant
+        $0.minLRFactor = 0
+      }, "min-lr-factor is given, but a constant schedule does not fall; it belongs to linear and cosine"
     ),
   ]
 

@@ -29,16 +29,24 @@ struct ToyBatches: BatchSource {
   }
 }
 
+extension TrainConfiguration {
+  /// Sets what decides how sparse its kind is.
+  mutating func setSparsity(k: Int, l1: Double) {
+    let usesK = arch.usesK || sparseLayer == .topk
+    self.k = usesK ? k : nil
+    self.l1 = usesK || arch == .jumprelu ? nil : l1
+  }
+}
+
 @Suite struct TrainRunTests {
   private func configuration(_ out: String, _ arch: SAEConfiguration.Architecture) -> TrainConfiguration {
     var configuration = TrainConfiguration(cache: "toy", hook: "blocks.0.hook_resid_post", out: out)
     configuration.arch = arch
     configuration.latents = "3x"
-    configuration.k = 3
+    configuration.setSparsity(k: 3, l1: 0.3)
     configuration.batch = 32
     configuration.tokens = 32 * 40
     configuration.lr = 3e-3
-    configuration.l1 = 0.3
     configuration.deadTokens = 100
     configuration.logSteps = 4
     configuration.checkpointSteps = 7
@@ -99,6 +107,7 @@ struct ToyBatches: BatchSource {
     }
     try checkResume(.deep) {
       $0.sparseLayer = .topk
+      $0.setSparsity(k: 3, l1: 0.3)
       $0.kStart = 9
       $0.encoderHidden = "5,1x"
       $0.decoderHidden = "2x,3"
