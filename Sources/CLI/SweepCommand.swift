@@ -27,7 +27,7 @@ struct SweepCommand: ParsableCommand {
   func run() throws {
     threads.apply()
     guard let text = FileManager.default.contents(atPath: config) else {
-      throw TrainError.missing("\(config): no such file; check --config")
+      throw TrainError.missing("\(config): no file that can be read; check --config")
     }
     let grid = try SweepGrid(yaml: String(decoding: text, as: UTF8.self), path: config, cache: cache, out: out)
     let sweep = try SweepRun(

@@ -114,7 +114,7 @@ struct TrainCommand: ParsableCommand {
     var settings = TrainConfiguration.defaults
     if let config {
       guard let text = FileManager.default.contents(atPath: config) else {
-        throw TrainError.missing("\(config): no such file; check --config")
+        throw TrainError.missing("\(config): no file that can be read; check --config")
       }
       settings = try TrainConfiguration(yaml: String(decoding: text, as: UTF8.self), path: config)
     }

@@ -157,9 +157,10 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
         "k-anneal-fraction is \(kAnnealFraction); it must be from 0 to 1")
       try check(kAux >= 1, "k-aux is \(kAux); it must be at least 1 (aux-coefficient 0 switches AuxK off)")
       try check(
-        auxCoefficient >= 0 && auxCoefficient.isFinite, "aux-coefficient is \(auxCoefficient); it must not be negative")
+        auxCoefficient >= 0 && auxCoefficient.isFinite,
+        "aux-coefficient is \(auxCoefficient); expected a finite number, 0 or more")
     } else {
-      try check(l1 >= 0 && l1.isFinite, "l1 is \(l1); it must not be negative")
+      try check(l1 >= 0 && l1.isFinite, "l1 is \(l1); expected a finite number, 0 or more")
       try check(p > 0 && p.isFinite, "p is \(p); it must be positive")
     }
     if !prefixes.isEmpty {
@@ -182,14 +183,15 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
         annealUpdates >= 1 && annealUpdates <= 10_000, "anneal-updates is \(annealUpdates); 1 to 10,000 are allowed")
     }
     if architecture == .jumprelu {
-      try check(l0 >= 0 && l0.isFinite, "l0 is \(l0); it must not be negative")
+      try check(l0 >= 0 && l0.isFinite, "l0 is \(l0); expected a finite number, 0 or more")
       try check(
         targetL0.map { $0 > 0 && $0 <= Float(dSAE) } ?? true,
         "target-l0 is \(targetL0 ?? 0); it must be above 0 and at most the number of latents, \(dSAE)")
       try check(tanhScale > 0 && tanhScale.isFinite, "tanh-scale is \(tanhScale); it must be positive")
       try check(bandwidth > 0 && bandwidth.isFinite, "bandwidth is \(bandwidth); it must be positive")
       try check(
-        initialThreshold >= 0 && initialThreshold.isFinite, "threshold is \(initialThreshold); it must not be negative")
+        initialThreshold >= 0 && initialThreshold.isFinite,
+        "threshold is \(initialThreshold); expected a finite number, 0 or more")
     }
     try check(deadTokens >= 1, "dead-tokens is \(deadTokens); it must be at least 1")
     try initialization.validate(for: self)

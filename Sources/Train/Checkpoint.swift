@@ -58,19 +58,23 @@ struct Checkpoint: Codable {
       .filter { FileManager.default.fileExists(atPath: "\(folder)/step-\($0)/\(stateFile)") }.max()
   }
 
-  /// Puts the checkpoint of `step` into `sae` and `optimizer`.
+  /// Puts the checkpoint of `step` into `sae` and `optimizer`. Throws `TrainError.mismatch` for one that is damaged or of
+  /// another run.
   static func load(
     step: Int, from folder: String, into sae: any Autoencoder, _ optimizer: Optimizer
   ) throws -> ActivityCount {
     let path = "\(folder)/step-\(step)"
-    let state: Checkpoint
-    do {
-      state = try JSONDecoder().decode(
-        Checkpoint.self, from: Data(MappedFile(path: "\(path)/\(stateFile)").copyOfBytes()))
-    } catch let error as DecodingError {
-      throw TrainError.invalid(
-        "\(path)/\(stateFile): not a checkpoint (\(error)); remove \(path) to go back to an older one")
+    do { return try read(path, into: sae, optimizer) } catch {
+      let what = error is DecodingError ? "\(path)/\(stateFile): not the state of a run" : "\(error)"
+      throw TrainError.mismatch(
+        "\(what); this checkpoint is damaged or of another run: remove \(path) and give --resume again, which goes on from "
+          + "an older checkpoint, or begins anew where none is left")
     }
+  }
+
+  private static func read(_ path: String, into sae: any Autoencoder, _ optimizer: Optimizer) throws -> ActivityCount {
+    let state = try JSONDecoder().decode(
+      Checkpoint.self, from: Data(MappedFile(path: "\(path)/\(stateFile)").copyOfBytes()))
     guard state.tokensSinceActive.count == sae.configuration.dSAE,
       state.activity.counts.count == sae.configuration.dSAE, state.state.count == sae.state.count
     else {

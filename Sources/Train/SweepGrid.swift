@@ -37,9 +37,7 @@ package struct SweepGrid: Sendable {
   ///
   /// - Parameters: `cache` and `out` win over what the file says.
   package init(yaml text: String, path: String, cache: String? = nil, out: String? = nil) throws {
-    guard let node = try? Yams.compose(yaml: text), let mapping = node.mapping else {
-      throw TrainError.invalid("\(path): not a YAML mapping of names to values")
-    }
+    let mapping = try TrainConfiguration.mapping(yaml: text, path: path)
     let base = Node.Mapping(mapping.filter { $0.key.string != "runs" }.map { ($0.key, $0.value) })
     var parts: [Node.Mapping] = [[:]]
     if let runs = mapping["runs"] {

@@ -44,9 +44,10 @@ extension TrainConfiguration {
       momentum.map { $0 >= 0 && Float($0) < 1 } ?? true, "momentum is \(momentum ?? 0); it must be in [0, 1)")
     try check(
       weightDecay.map { $0 >= 0 && Float($0).isFinite } ?? true,
-      "weight-decay is \(weightDecay ?? 0); it must not be negative")
+      "weight-decay is \(weightDecay ?? 0); expected a finite number, 0 or more")
     try check(ema >= 0 && Float(ema) < 1, "ema is \(ema); it must be in [0, 1) (0 keeps no average)")
-    try check(clip >= 0 && Float(clip).isFinite, "clip is \(clip); it must not be negative (0 switches it off)")
+    try check(
+      clip >= 0 && Float(clip).isFinite, "clip is \(clip); expected a finite number, 0 or more (0 switches it off)")
 
     let isAdam = optimizer.isAdam
     func refuse(_ isGiven: Bool, _ what: String, _ owners: String) throws(TrainError) {

@@ -3,7 +3,6 @@ import Foundation
 import LinearAlgebra
 import Memory
 import SAE
-import Yams
 
 /// Everything that `actcache train` can be told; fields, flags and YAML keys have the same names.
 package struct TrainConfiguration: Codable, Sendable, Equatable {
@@ -225,33 +224,6 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     checkpointSteps = 1000
   }
 
-  /// Reads YAML over the defaults. An unknown key is an error that suggests the nearest known one.
-  package init(yaml text: String, path: String) throws {
-    let known = CodingKeys.allCases.map(\.rawValue)
-    guard let node = try? Yams.compose(yaml: text), let mapping = node.mapping else {
-      throw TrainError.invalid("\(path): not a YAML mapping of names to values")
-    }
-    for key in mapping.keys.compactMap(\.string) where !known.contains(key) {
-      let nearest = nearest(to: key, among: known) ?? ""
-      throw TrainError.invalid(
-        "\(path): unknown key \(key); did you mean \(nearest)? Known: \(known.joined(separator: ", "))")
-    }
-    let defaults = try Yams.compose(yaml: YAMLEncoder().encode(Self.defaults))
-    var merged = defaults?.mapping ?? [:]
-    for (key, value) in mapping { merged[key] = value }
-    do {
-      self = try YAMLDecoder().decode(Self.self, from: Yams.serialize(node: .mapping(merged)))
-    } catch DecodingError.typeMismatch(_, let context), DecodingError.dataCorrupted(let context) {
-      let key = context.codingPath.map(\.stringValue).joined(separator: ".")
-      throw TrainError.invalid("\(path): the value of \(key) does not fit (\(context.debugDescription))")
-    }
-  }
-
-  /// As YAML, complete: a run's `config.yaml` replays it.
-  package var yaml: String {
-    get throws { try YAMLEncoder().encode(self) }
-  }
-
   /// Whether every batch of `other`, as it was read, is one of this run, too.
   func sharesBatches(with other: Self) -> Bool {
     (cache, hook, generation, batch, orderSeed ?? seed) == (
@@ -273,17 +245,9 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     try validateOptimizer()
     try validateInitialization()
     try validateDeadLatents()
-    let usesK = arch.usesK || arch == .deep && sparseLayer == .topk
-    func belongs(_ key: String, _ isGiven: Bool, to archs: String, _ fits: Bool) throws(TrainError) {
-      try check(!isGiven || fits, "\(key) is given, but arch is \(arch.rawValue); it is for \(archs)")
-    }
-    try belongs("k-start", kStart != nil, to: "topk, batchtopk and matryoshka", usesK)
-    try belongs("k-anneal-fraction", kAnnealFraction != nil, to: "topk, batchtopk and matryoshka", usesK)
-    try check(kAnnealFraction == nil || kStart != nil, "k-anneal-fraction is given without k-start; add --k-start K")
-    try belongs("multi-topk", multiTopK != nil, to: "topk", arch == .topk)
-    try belongs("decoder-norm", decoderNorm != nil, to: "all but deep", arch != .deep)
-    try belongs("groups", groups != nil, to: "matryoshka", arch == .matryoshka)
-    try check(logSteps >= 1 && checkpointSteps >= 1, "log-steps and checkpoint-steps must be at least 1")
+    try validateArchitecture()
+    try check(logSteps >= 1, "log-steps is \(logSteps); it must be at least 1")
+    try check(checkpointSteps >= 1, "checkpoint-steps is \(checkpointSteps); it must be at least 1")
     _ = try readingOptions()
     _ = try inputNormalization(cacheScale: 1)
     _ = try latentCount(width: 1)
@@ -292,8 +256,11 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   /// The number of latents for activations of `width`.
   package func latentCount(width: Int) throws(TrainError) -> Int {
     let isMultiple = latents.hasSuffix("x")
-    guard let number = Int(isMultiple ? String(latents.dropLast()) : latents), number >= 1, number <= 1 << 24 else {
+    guard let number = Int(isMultiple ? String(latents.dropLast()) : latents) else {
       throw .invalid("latents is \(latents); expected a number such as 4096 or a multiple of the width such as 8x")
+    }
+    guard (1...1 << 24).contains(number) else {
+      throw .invalid("latents is \(latents); 1 to 16,777,216 are allowed")
     }
     return isMultiple ? number * width : number
   }

@@ -38,6 +38,10 @@ final class TrainSession {
   ///   or an unfinished one and `resuming` is false, `.mismatch` if it was begun on other data.
   init?(_ configuration: TrainConfiguration, source: any BatchSource, resuming: Bool) throws {
     let folder = RunFolder(configuration.out)
+    let there = (try? FileManager.default.attributesOfItem(atPath: folder.path))?[.type] as? FileAttributeType
+    if there == .typeRegular {
+      throw TrainError.invalid("\(folder.path): a file of that name is there; choose another --out")
+    }
     try createFolder(folder.path)
     guard let lock = try FolderLock(folder: folder.path) else {
       throw TrainError.busy("\(folder.path): another process is training here; wait for it or choose another --out")

@@ -170,7 +170,7 @@ import Train
     #expect(try configuration("o").saeConfiguration(width: 12).auxCoefficient == 0)
     let auxK = configuration("o") { ($0.dead, $0.resampleSteps) = (nil, nil) }
     #expect(try auxK.saeConfiguration(width: 12).auxCoefficient == 1 / 32)
-    #expect(throws: SAEError.invalid("aux-coefficient is -1.0; it must not be negative")) {
+    #expect(throws: SAEError.invalid("aux-coefficient is -1.0; expected a finite number, 0 or more")) {
       _ = try configuration("o") { ($0.dead, $0.resampleSteps, $0.auxCoefficient) = (nil, nil, -1) }
         .saeConfiguration(width: 12)
     }

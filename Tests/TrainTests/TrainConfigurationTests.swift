@@ -27,6 +27,26 @@ import Train
     #expect(try TrainConfiguration(yaml: configuration.yaml, path: "config.yaml") == configuration)
   }
 
+  @Test(arguments: [
+    ("tokens: many", "x.yaml: tokens is many; expected a whole number"),
+    ("tokens: 1.5", "x.yaml: tokens is 1.5; expected a whole number"),
+    ("seed: -1", "x.yaml: seed is -1; expected a whole number from 0 to 2^64 - 1"),
+    ("clip: small", "x.yaml: clip is small; expected a number"),
+    ("skip-bos: maybe", "x.yaml: skip-bos is maybe; expected true or false"),
+    ("k: [5, 6]", "x.yaml: k is a list; give one value here (lists are for actcache sweep)"),
+    ("k: {a: 6}", "x.yaml: k is a mapping; give one value"),
+    ("schedule: steps", "x.yaml: schedule is steps; expected one of constant, linear, cosine"),
+    ("decoder-norm: one", "x.yaml: decoder-norm is one; expected one of unit, graph, free"),
+    ("runs:\n- k: 4", "x.yaml: runs is for actcache sweep, not for a single run"),
+    ("", "x.yaml: not a YAML mapping of names to values"),
+    ("k: 5\nk: 6", "x.yaml: not YAML ("), ("k: [1,\n", "x.yaml: not YAML ("),
+  ]) func whatDoesNotFitInYAMLIsNamed(text: String, message: String) {
+    do {
+      _ = try TrainConfiguration(yaml: text, path: "x.yaml")
+      Issue.record("\(text) was read")
+    } catch { #expect(message.hasSuffix("(") ? "\(error)".hasPrefix(message) : "\(error)" == message, "\(error)") }
+  }
+
   @Test func missingKeysAreDefaults() throws {
     let configuration = try TrainConfiguration(yaml: "cache: c\nk: 7\n", path: "x.yaml")
     #expect(configuration.k == 7 && configuration.cache == "c" && configuration.batch == 4096)
@@ -49,6 +69,9 @@ import Train
       return "valid"
     }
     #expect(message { _ in } == "valid")
+    #expect(message { $0.latents = "99999999" } == "latents is 99999999; 1 to 16,777,216 are allowed")
+    #expect(message { $0.logSteps = 0 } == "log-steps is 0; it must be at least 1")
+    #expect(message { $0.checkpointSteps = -1 } == "checkpoint-steps is -1; it must be at least 1")
     #expect(message { $0.batch = 0 } == "batch is 0; 1 to 1,048,576 are allowed")
     #expect(
       message { $0.latents = "x8" }
@@ -163,8 +186,8 @@ import Train
       message(.jumprelu) { $0.targetL0 = 65 }
         == "target-l0 is 65.0; it must be above 0 and at most the number of latents, 64")
     #expect(message(.jumprelu) { $0.bandwidth = 0 } == "bandwidth is 0.0; it must be positive")
-    #expect(message(.jumprelu) { $0.threshold = -1 } == "threshold is -1.0; it must not be negative")
-    #expect(message(.jumprelu) { $0.l0 = -1 } == "l0 is -1.0; it must not be negative")
+    #expect(message(.jumprelu) { $0.threshold = -1 } == "threshold is -1.0; expected a finite number, 0 or more")
+    #expect(message(.jumprelu) { $0.l0 = -1 } == "l0 is -1.0; expected a finite number, 0 or more")
     #expect(
       message(.panneal) { $0.pEnd = 0 }
         == "p-start is 1.0 and p-end 0.0; p-end must be above 0 and p-start not below it")
@@ -184,9 +207,9 @@ import Train
     ({ $0.minLRFactor = 1.5 }, "min-lr-factor is 1.5; it must be from 0 to 1"),
     ({ $0.beta1 = 1 }, "beta1 is 1.0; it must be in [0, 1)"),
     ({ $0.momentum = 1 }, "momentum is 1.0; it must be in [0, 1)"),
-    ({ $0.weightDecay = -1 }, "weight-decay is -1.0; it must not be negative"),
+    ({ $0.weightDecay = -1 }, "weight-decay is -1.0; expected a finite number, 0 or more"),
     ({ $0.ema = 1 }, "ema is 1.0; it must be in [0, 1) (0 keeps no average)"),
-    ({ $0.clip = -1 }, "clip is -1.0; it must not be negative (0 switches it off)"),
+    ({ $0.clip = -1 }, "clip is -1.0; expected a finite number, 0 or more (0 switches it off)"),
     (
       {
         $0.optimizer = .signum

@@ -267,6 +267,41 @@ extension TrainConfiguration {
     }
   }
 
+  @Test func aDamagedCheckpointIsNamedWithWhatToDo() throws {
+    let folder = try TemporaryFolder()
+    for (file, what) in [
+      ("state.json", "state.json: not the state of a run"), ("state.safetensors", "state.safetensors: a header of "),
+    ] {
+      let run = configuration("\(folder.path)/\(file)", .topk)
+      _ = try TrainRun(run, source: ToyBatches()).run(resuming: false, isInterrupted: { true })
+      let step = "\(run.out)/checkpoints/step-0"
+      let whole = try #require(FileManager.default.contents(atPath: "\(step)/\(file)"))
+      try whole.prefix(100).write(to: URL(fileURLWithPath: "\(step)/\(file)"))
+      do {
+        _ = try TrainRun(run, source: ToyBatches()).run(resuming: true)
+        Issue.record("it went on")
+      } catch TrainError.mismatch(let message) {
+        #expect(
+          message.hasPrefix("\(step)/\(what)")
+            && message.hasSuffix(
+              "; this checkpoint is damaged or of another run: remove \(step) and give --resume again, which goes on from an "
+                + "older checkpoint, or begins anew where none is left"),
+          "\(message)")
+      }
+      try FileManager.default.removeItem(atPath: step)
+      #expect(try TrainRun(run, source: ToyBatches()).run(resuming: true) == .finished)
+    }
+  }
+
+  @Test func aFileInThePlaceOfARunIsNotOverwritten() throws {
+    let folder = try TemporaryFolder()
+    let path = "\(folder.path)/run"
+    try Data([1]).write(to: URL(fileURLWithPath: path))
+    #expect(throws: TrainError.invalid("\(path): a file of that name is there; choose another --out")) {
+      _ = try TrainRun(configuration(path, .topk), source: ToyBatches()).run(resuming: false)
+    }
+  }
+
   @Test func otherDataIsRefusedOnResume() throws {
     let folder = try TemporaryFolder()
     let open = configuration("\(folder.path)/open", .topk)
