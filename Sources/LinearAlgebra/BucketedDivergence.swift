@@ -18,6 +18,11 @@ package struct BucketTargets: Sendable {
   }
 
   package var rows: Int { tailMasses.count }
+
+  func check(rows n: Int, vocabulary v: Int) {
+    precondition(rows == n, "targets of \(rows) rows for \(n) rows")
+    for token in tokens { precondition(Int(token) < v, "token \(token), vocabulary of \(v)") }
+  }
 }
 
 /// KL(teacher ‖ student) in nats of every row, over the listed tokens and one bucket for all others, and its gradient.
@@ -36,7 +41,9 @@ package struct BucketTargets: Sendable {
 ///   - targets: of these rows; tokens below V, none twice in a row (checked: the former).
 ///   - weights: R factors, for instance 1 / number of scored rows.
 package func bucketedDivergence(_ logits: Strip, _ targets: BucketTargets, weights: [Float]? = nil) -> [Float] {
-  check(targets, rows: logits.rows, weights, vocabulary: logits.columns)
+  targets.check(rows: logits.rows, vocabulary: logits.columns)
+  precondition(
+    weights.map { $0.count == logits.rows } ?? true, "\(weights?.count ?? 0) weights for \(logits.rows) rows")
   return [Float](unsafeUninitializedCapacity: logits.rows) { kl, count in
     let out = Shared(kl)
     Threads.forEach(logits.rows) { i in
@@ -47,47 +54,6 @@ package func bucketedDivergence(_ logits: Strip, _ targets: BucketTargets, weigh
   }
 }
 
-/// The same from the inputs of the unembedding, with logits for 64 rows at a time and worker.
-///
-/// - Parameters:
-///   - states: [R, D] of the student.
-///   - unembedding: [V, D].
-///   - dStates: [R, D], overwritten by the gradient times the weights; nil if it is not wanted.
-package func bucketedDivergence(
-  _ states: Strip, unembedding: Strip, _ targets: BucketTargets, weights: [Float]? = nil, dStates: Strip? = nil,
-  scratch: LogitScratch
-) -> [Float] {
-  let (n, v) = (states.rows, unembedding.rows)
-  check(targets, rows: n, weights, vocabulary: v)
-  precondition((weights == nil) == (dStates == nil), "weights and dStates come together")
-  precondition(
-    dStates.map { $0.rows == n && $0.columns == states.columns } ?? true,
-    "the gradient is not [\(n), \(states.columns)]")
-  let perPiece = 64
-  let tiles = scratch.reserve(Threads.count, perPiece * v)
-  return [Float](unsafeUninitializedCapacity: n) { kl, count in
-    let out = Shared(kl)
-    Threads.forEach((n + perPiece - 1) / perPiece) { worker, piece in
-      let rows = piece * perPiece..<min(n, (piece + 1) * perPiece)
-      let logits = tiles.rows(worker..<worker + 1).shaped(rows.count, v)
-      gemm(states.rows(rows), unembedding, into: logits, transposeB: true)
-      for i in rows {
-        let row = logits.row(i - rows.lowerBound)
-        out.value.initializeElement(at: i, to: divergenceOfRow(row, v, targets, i, weight: weights?[i]))
-      }
-      if let dStates { gemm(logits, unembedding, into: dStates.rows(rows)) }
-    }
-    count = n
-  }
-}
-
-private func check(_ targets: BucketTargets, rows: Int, _ weights: [Float]?, vocabulary v: Int) {
-  precondition(
-    targets.rows == rows && weights.map { $0.count == rows } ?? true,
-    "targets of \(targets.rows) rows and \(weights?.count ?? rows) weights for \(rows) rows")
-  for token in targets.tokens { precondition(Int(token) < v, "token \(token), vocabulary of \(v)") }
-}
-
 private func divergenceOfRow(
   _ logits: UnsafeMutablePointer<Float>, _ v: Int, _ targets: BucketTargets, _ row: Int, weight: Float?
 ) -> Float {
@@ -96,33 +62,54 @@ private func divergenceOfRow(
   let listed = entries.map { entry in
     let token = Int(targets.tokens[entry])
     defer { logits[token] = -.infinity }
-    return Double(logits[token])
+    return logits[token]
   }
-  let topOfListed = listed.max() ?? -.infinity
-  let sumOfListed = listed.reduce(0.0) { $0 + exp($1 - topOfListed) }
   let tail = exponentiate(logits, v)
-
-  let top = max(topOfListed, tail.top)
-  let logSum = top + log(sumOfListed * exp(topOfListed - top) + tail.sum * exp(tail.top - top))
-  // nil where there is no other token.
-  let logTail = tail.sum > 0 ? tail.top + log(tail.sum) - logSum : nil
-
-  var kl = 0.0
-  for (place, entry) in entries.enumerated() {
-    kl += term(Double(targets.probabilities[entry]), logQ: listed[place] - logSum)
-  }
-  let r = Double(targets.tailMasses[row])
-  if let logTail { kl += term(r, logQ: logTail) } else if r > 0 { kl = .infinity }
-
+  let found = BucketedRow(listed[...], tailTop: tail.top, tailSum: tail.sum, targets, row)
   if let weight {
-    let factor = tail.sum > 0 ? Float((exp(logTail ?? 0) - r) / tail.sum) * weight : 0
-    multiply(logits, by: factor, count: v)
+    multiply(logits, by: Float(found.tailFactor) * weight, count: v)
     for (place, entry) in entries.enumerated() {
-      let difference = exp(listed[place] - logSum) - Double(targets.probabilities[entry])
+      let difference = found.difference(listed[place], targets.probabilities[entry])
       logits[Int(targets.tokens[entry])] = Float(difference) * weight
     }
   }
-  return Float(kl)
+  return Float(found.kl)
+}
+
+/// What remains of a student's row once its exponentials are summed over the tail.
+struct BucketedRow {
+  let kl: Double
+  /// log Σ e^z over the vocabulary.
+  let logSum: Double
+  /// (1 − r/q(T))·q/e^(z − tailTop) of a token of the tail: times its exponential it is the gradient.
+  let tailFactor: Double
+
+  /// - Parameters:
+  ///   - listed: the student's logits of the listed tokens.
+  ///   - tailSum: Σ e^(z − tailTop) over the others, 0 if there is none.
+  init(_ listed: ArraySlice<Float>, tailTop: Double, tailSum: Double, _ targets: BucketTargets, _ row: Int) {
+    let topOfListed = Double(listed.max() ?? -.infinity)
+    let sumOfListed = listed.reduce(0.0) { $0 + exp(Double($1) - topOfListed) }
+    let top = max(topOfListed, tailTop)
+    logSum = top + log(sumOfListed * exp(topOfListed - top) + tailSum * exp(tailTop - top))
+    var kl = 0.0
+    for (logit, entry) in zip(listed, targets.starts[row]..<targets.starts[row + 1]) {
+      kl += term(Double(targets.probabilities[entry]), logQ: Double(logit) - logSum)
+    }
+    let r = Double(targets.tailMasses[row])
+    if tailSum > 0 {
+      let logTail = tailTop + log(tailSum) - logSum
+      kl += term(r, logQ: logTail)
+      tailFactor = (exp(logTail) - r) / tailSum
+    } else {
+      if r > 0 { kl = .infinity }
+      tailFactor = 0
+    }
+    self.kl = kl
+  }
+
+  /// q − p of a listed token.
+  func difference(_ logit: Float, _ p: Float) -> Double { exp(Double(logit) - logSum) - Double(p) }
 }
 
 /// p(δ − 1 + e^−δ) with δ = log p − log q: p log(p/q) − p + q.

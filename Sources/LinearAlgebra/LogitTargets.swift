@@ -211,8 +211,18 @@ private func bounds(
 
 func largest(_ row: UnsafePointer<Float>, _ v: Int) -> Float {
   let whole = v & ~15
+  // Four at a time: one would wait for each comparison.
+  let blocks = v & ~63
   var best = Lanes(repeating: -.infinity)
-  for i in stride(from: 0, to: whole, by: 16) { best = larger(best, row.lanes(at: i)) }
+  var (second, third, fourth) = (best, best, best)
+  for i in stride(from: 0, to: blocks, by: 64) {
+    best = larger(best, row.lanes(at: i))
+    second = larger(second, row.lanes(at: i + 16))
+    third = larger(third, row.lanes(at: i + 32))
+    fourth = larger(fourth, row.lanes(at: i + 48))
+  }
+  best = larger(larger(best, second), larger(third, fourth))
+  for i in stride(from: blocks, to: whole, by: 16) { best = larger(best, row.lanes(at: i)) }
   var top = best.max()
   for i in whole..<v { top = max(top, row[i]) }
   return top

@@ -42,6 +42,25 @@ extension SIMD16<Float> {
     .replacing(with: x, where: x .!= x)
 }
 
+/// eˣ for x ≤ 0, within 1.5 ulp; e⁻⁸⁷ below −87; NaN stays NaN. As `exp`, without what positive and tiny results need.
+@inline(__always) func expOfNonPositive(_ x: Lanes) -> Lanes {
+  let shift = Lanes(repeating: 12_582_912)
+  let clamped = x.replacing(with: Lanes(repeating: -87), where: x .< -87)
+  let t = shift.addingProduct(clamped, Lanes(repeating: 1.442_695_04))
+  let n = t - shift
+  var r = clamped.addingProduct(n, Lanes(repeating: -0.693_359_375))
+  r = r.addingProduct(n, Lanes(repeating: 2.121_944_4e-4))
+  var p = Lanes(repeating: 1.987_569_15e-4)
+  p = Lanes(repeating: 1.398_199_95e-3).addingProduct(p, r)
+  p = Lanes(repeating: 8.333_451_9e-3).addingProduct(p, r)
+  p = Lanes(repeating: 4.166_579_6e-2).addingProduct(p, r)
+  p = Lanes(repeating: 1.666_666_55e-1).addingProduct(p, r)
+  p = Lanes(repeating: 5.000_000_1e-1).addingProduct(p, r)
+  let e = (r + 1).addingProduct(p, r * r)
+  let exponent = unsafeBitCast(t, to: SIMD16<Int32>.self) &<< 23
+  return unsafeBitCast(unsafeBitCast(e, to: SIMD16<Int32>.self) &+ exponent, to: Lanes.self)
+}
+
 /// tanh x by a rational approximation on |x| ≤ 9 (beyond, ±1 to f32); within 4 ulp.
 ///
 /// For |x| < 0.625 Cephes' polynomial in x²; else 1 - 2/(e²ˣ + 1).

@@ -46,31 +46,5 @@
       }
       #expect(report("logSumExps") { _ = logSumExps(logits.strip) } > 100)
     }
-
-    /// Against the two products that the logits and their gradient take at least.
-    @Test func divergenceWithItsGradient() {
-      let (n, d, v, k) = (1024, 64, 50_257, 64)
-      var random = SeededGenerator(seed: 2)
-      let states = Matrix(n, d, random.floats(n * d))
-      let unembedding = Matrix(v, d, random.floats(v * d))
-      let targets = BucketTargets(
-        starts: (0...n).map { $0 * k }, tokens: (0..<n * k).map { UInt32($0 % k * 700 + $0 / k) },
-        probabilities: [Float](repeating: 0.5 / Float(k), count: n * k), tailMasses: [Float](repeating: 0.5, count: n))
-      let gradient = Matrix(n, d)
-      let scratch = LogitScratch()
-      let weights = [Float](repeating: 1 / Float(n), count: n)
-      var best = Double.infinity
-      for _ in 0..<5 {
-        let time = ContinuousClock().measure {
-          _ = bucketedDivergence(
-            states.strip, unembedding: unembedding.strip, targets, weights: weights, dStates: gradient.strip,
-            scratch: scratch)
-        }
-        best = min(best, Double(time.components.attoseconds) / 1e18 + Double(time.components.seconds))
-      }
-      let flops = 4 * Double(n * d) * Double(v)
-      print("bucketedDivergence with gradient: \(Int(Double(n) / best)) tokens/s, \(Int(flops / best / 1e9)) GFLOP/s")
-      #expect(Double(n) / best > 10)
-    }
   }
 #endif
