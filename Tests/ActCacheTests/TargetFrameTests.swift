@@ -106,6 +106,33 @@ import Testing
     }
   }
 
+  @Test func codesAreTheDistributionsThatTheyDecodeTo() throws {
+    let (n, v) = (5, 40)
+    let shape = try TargetFrameTests.shape("full", v)
+    let content = try TargetFrameTests.frame(shape, tokens: n, k: 5).content.bytes
+    func codes(_ content: [UInt8], _ shape: TargetFrameShape, _ n: Int) throws(TargetFault) -> CodedTargets {
+      try content.withRawSpan { (bytes: RawSpan) throws(TargetFault) in try shape.decodeCodes(bytes, nTokens: n) }
+    }
+    let coded = try codes(content, shape, n)
+    let targets = try shape.decode(content, nTokens: n)
+    #expect(coded.entropies == targets.entropies)
+    for token in 0..<n {
+      let range = targets.starts[token]..<targets.starts[token + 1]
+      #expect(coded.isPadding(token) == range.isEmpty)
+      if range.isEmpty { continue }
+      let weights = coded.codes[token * v..<(token + 1) * v].map { exp(-Double(coded.steps[token]) * Double($0)) }
+      let sum = weights.reduce(0, +)
+      for (p, weight) in zip(targets.probabilities[range], weights) { #expect(abs(Double(p) - weight / sum) < 1e-6) }
+    }
+    #expect(throws: TargetFault("\(content.count - 1) bytes of full cannot be 5 tokens of full")) {
+      try codes(Array(content.dropLast()), shape, n)
+    }
+    let other = try TargetFrameTests.shape("topk:5", v)
+    #expect(throws: TargetFault("100 bytes of topk:5 cannot be 5 tokens of full")) {
+      try codes([UInt8](repeating: 0, count: 100), other, n)
+    }
+  }
+
   @Test func indicesOfALargeVocabularyTakeFourBytes() throws {
     for (v, bytes) in [(65_536, 2), (65_537, 4)] {
       let shape = try TargetFrameTests.shape("topk:2", v)

@@ -76,10 +76,7 @@ extension TargetFrameShape {
 
   private func decodeFull(_ content: RawSpan, _ n: Int) throws(TargetFault) -> TeacherTargets {
     let v = nVocabulary
-    let entropies = try floats(content, at: 0, n)
-    let tops = try floats(content, at: 4 * n, n)
-    let steps = try floats(content, at: 8 * n, n)
-    let codes: [UInt16] = try list(content, at: 12 * n, n * v)
+    let coded = try decodeCodes(content, nTokens: n)
     let vocabulary = (0..<UInt32(v))
     var starts = [0]
     var tailMasses: [Float] = []
@@ -88,15 +85,12 @@ extension TargetFrameShape {
     probabilities.reserveCapacity(n * v)
     indices.reserveCapacity(n * v)
     for token in 0..<n {
-      let (top, step) = (tops[token], steps[token])
-      let mine = codes[token * v..<(token + 1) * v]
-      if top == 0 && step == 0 {
-        guard entropies[token] == 0, mine.allSatisfy({ $0 == 0 }) else { throw fault(token, "it is no whole padding") }
+      if coded.isPadding(token) {
         tailMasses.append(1)
       } else {
-        try check(token, top: top, step: step, entropy: entropies[token])
-        guard mine.contains(0) else { throw fault(token, "none of its codes is 0") }
-        try appendProbabilities(token, mine, top: top, step: step, mass: 1, to: &probabilities)
+        try appendProbabilities(
+          token, coded.codes[token * v..<(token + 1) * v], top: coded.tops[token], step: coded.steps[token], mass: 1,
+          to: &probabilities)
         indices.append(contentsOf: vocabulary)
         tailMasses.append(0)
       }
@@ -104,7 +98,31 @@ extension TargetFrameShape {
     }
     return TeacherTargets(
       nVocabulary: v, starts: starts, indices: indices, probabilities: probabilities, tailMasses: tailMasses,
-      entropies: entropies)
+      entropies: coded.entropies)
+  }
+
+  /// Targets of `full` as they are stored, 2 bytes per token of the vocabulary where `decode` takes 8. As `decode`, but
+  /// that the largest log-probability is not compared with the codes, which say all by themselves.
+  package func decodeCodes(_ content: RawSpan, nTokens n: Int) throws(TargetFault) -> CodedTargets {
+    let v = nVocabulary
+    guard layout == .full, allows(contentBytes: content.byteCount, nTokens: n) else {
+      throw TargetFault("\(content.byteCount) bytes of \(policy.name) cannot be \(n) tokens of full")
+    }
+    let coded = CodedTargets(
+      nVocabulary: v, codes: try list(content, at: 12 * n, n * v), tops: try floats(content, at: 4 * n, n),
+      steps: try floats(content, at: 8 * n, n), entropies: try floats(content, at: 0, n))
+    for token in 0..<n {
+      let mine = coded.codes[token * v..<(token + 1) * v]
+      if coded.isPadding(token) {
+        guard coded.entropies[token] == 0, mine.allSatisfy({ $0 == 0 }) else {
+          throw fault(token, "it is no whole padding")
+        }
+      } else {
+        try check(token, top: coded.tops[token], step: coded.steps[token], entropy: coded.entropies[token])
+        guard mine.contains(0) else { throw fault(token, "none of its codes is 0") }
+      }
+    }
+    return coded
   }
 
   private func fault(_ token: Int, _ what: String) -> TargetFault {
