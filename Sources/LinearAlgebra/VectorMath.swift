@@ -43,7 +43,7 @@ extension SIMD16<Float> {
 }
 
 /// eˣ for x ≤ 0, within 1.5 ulp; e⁻⁸⁷ below −87; NaN stays NaN. As `exp`, without what positive and tiny results need.
-@inline(__always) func expOfNonPositive(_ x: Lanes) -> Lanes {
+@inline(__always) package func expOfNonPositive(_ x: Lanes) -> Lanes {
   let shift = Lanes(repeating: 12_582_912)
   let clamped = x.replacing(with: Lanes(repeating: -87), where: x .< -87)
   let t = shift.addingProduct(clamped, Lanes(repeating: 1.442_695_04))

@@ -21,10 +21,12 @@ import Testing
 
   @Test func functionsAreWithinTheirStatedErrors() {
     let e = worstError(in: -87...88, LinearAlgebra.exp, Foundation.exp)
+    let n = worstError(in: -87...0, LinearAlgebra.expOfNonPositive, Foundation.exp)
     let t = worstError(in: -10...10, LinearAlgebra.tanh, Foundation.tanh)
     let r = worstError(in: -5...5, LinearAlgebra.erf, Foundation.erf)
     let s = worstError(in: 0...1e6, LinearAlgebra.squareRoot, { $0.squareRoot() })
     #expect(e < 1.5, "exp \(e) ulp")
+    #expect(n < 1.5, "exp of x ≤ 0 \(n) ulp")
     #expect(t < 4, "tanh \(t) ulp")
     #expect(r < 2, "erf \(r) ulp")
     #expect(s < 1, "sqrt \(s) ulp")
@@ -35,6 +37,8 @@ import Testing
       0, -0.0, .infinity, -.infinity, .nan, 89, -104, 1e-30, 88.7, -87.2, 100, -100, 9.5, -9.5, 4, -4)
     let e = LinearAlgebra.exp(x)
     #expect(e[0] == 1 && e[1] == 1 && e[2] == .infinity && e[3] == 0 && e[4].isNaN && e[5] == .infinity && e[6] == 0)
+    let n = LinearAlgebra.expOfNonPositive(x)
+    #expect(n[0] == 1 && n[3] == n[11] && n[3] < 1.7e-38 && n[4].isNaN && n[9] == n[3])
     let t = LinearAlgebra.tanh(x)
     #expect(t[0] == 0 && t[2] == 1 && t[3] == -1 && t[4].isNaN && t[12] == 1 && t[13] == -1)
     let r = LinearAlgebra.erf(x)
