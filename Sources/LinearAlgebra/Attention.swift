@@ -19,6 +19,9 @@ package struct AttentionShape: Sendable, Equatable {
   /// Columns of q | k | v side by side.
   package var qkvWidth: Int { (nHeads + 2 * nKVHeads) * dHead }
 
+  /// Factor of q·k that gives scores in units of log 2: scale·log₂ e.
+  var log2Scale: Float { scale * 1.442_695_04 }
+
   /// Floats of scratch that `causalAttention` needs for sequences of up to `nPositions`.
   package func scratchCount(nPositions: Int) -> Int {
     let padded = (nPositions + 31) & ~31
@@ -36,12 +39,18 @@ package struct AttentionShape: Sendable, Equatable {
 ///   - qkv: [T, H·D | nKVHeads·D | nKVHeads·D], rotated already where the model does so.
 ///   - scratch: one row of at least `shape.scratchCount(nPositions: T)` floats, overwritten.
 ///   - z: [T, H·D], overwritten.
-package func causalAttention(_ qkv: Strip, _ shape: AttentionShape, scratch: Strip, into z: Strip) {
+///   - statistics: [T, 2·H], overwritten if given: each head's largest score in units of log 2, then each head's
+///     1 / Σ 2^(score − largest). `causalAttentionBackward` makes the softmax again from them.
+package func causalAttention(
+  _ qkv: Strip, _ shape: AttentionShape, scratch: Strip, into z: Strip, statistics: Strip? = nil
+) {
   let (t, d) = (qkv.rows, shape.dHead)
   precondition(qkv.columns == shape.qkvWidth, "\(qkv.columns) columns, \(shape.qkvWidth) expected")
   precondition(
     z.rows == t && z.columns == shape.nHeads * d, "[\(t), \(shape.nHeads * d)] into [\(z.rows), \(z.columns)]")
   precondition(scratch.rows * scratch.columns >= shape.scratchCount(nPositions: t), "too little scratch")
+  precondition(
+    statistics.map { $0.rows == t && $0.columns == 2 * shape.nHeads } ?? true, "statistics of another shape")
   if t == 0 || d == 0 { return }
   let padded = (t + 31) & ~31
   let keys = scratch.base
@@ -50,7 +59,7 @@ package func causalAttention(_ qkv: Strip, _ shape: AttentionShape, scratch: Str
   let queries = scores + 4 * padded
   let isWhole = d % 16 == 0
   let group = shape.nHeads / shape.nKVHeads
-  let factor = shape.scale * 1.442_695_04  // log₂ e
+  let factor = shape.log2Scale
   for kv in 0..<shape.nKVHeads {
     let k = qkv.base + (shape.nHeads + kv) * d
     let v = qkv.base + (shape.nHeads + shape.nKVHeads + kv) * d
@@ -73,6 +82,13 @@ package func causalAttention(_ qkv: Strip, _ shape: AttentionShape, scratch: Str
         let maxima = scoreFourQueries(
           queries, keys, d, padded, keys: first..<end, query: q0, window: shape.window, into: scores)
         let sums = softmaxFourRows(scores, padded, first..<end, maxima)
+        if let statistics {
+          let inverse = 1 / sums
+          for r in 0..<n {
+            let row = statistics.row(q0 + r) + head
+            (row[0], row[shape.nHeads]) = (maxima[r], inverse[r])
+          }
+        }
         let out = z.row(q0) + head * d
         if isWhole {
           weighRows(scores, padded, values, d, first..<end, sums, into: out, stride: z.stride, n: n)

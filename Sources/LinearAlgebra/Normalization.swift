@@ -27,23 +27,8 @@ package func normalize(
   for i in 0..<x.rows {
     let row = UnsafePointer(x.row(i))
     let result = out.row(i)
-    var mean: Float = 0
-    if kind == .layer {
-      var sum = Lanes.zero
-      for j in stride(from: 0, to: whole, by: 16) { sum += row.lanes(at: j) }
-      var total = sum.total
-      for j in whole..<d { total += row[j] }
-      mean = total / Float(d)
-    }
+    let (mean, inverse) = centerAndScale(row, d, kind, epsilon)
     let center = Lanes(repeating: mean)
-    var squares = Lanes.zero
-    for j in stride(from: 0, to: whole, by: 16) {
-      let e = row.lanes(at: j) - center
-      squares.addProduct(e, e)
-    }
-    var total = squares.total
-    for j in whole..<d { total += (row[j] - mean) * (row[j] - mean) }
-    let inverse = 1 / (total / Float(d) + epsilon).squareRoot()
     let scale = Lanes(repeating: inverse)
     for j in stride(from: 0, to: whole, by: 16) {
       var y = (row.lanes(at: j) - center) * scale
@@ -73,4 +58,29 @@ package func scaleAndShift(_ x: Strip, weight: Strip, bias: Strip?, into out: St
       result[j] = y
     }
   }
+}
+
+/// What is subtracted from a row (0 for RMS) and what it is multiplied with.
+@inline(__always)
+func centerAndScale(
+  _ row: UnsafePointer<Float>, _ d: Int, _ kind: Normalization, _ epsilon: Float
+) -> (mean: Float, inverse: Float) {
+  let whole = d & ~15
+  var mean: Float = 0
+  if kind == .layer {
+    var sum = Lanes.zero
+    for j in stride(from: 0, to: whole, by: 16) { sum += row.lanes(at: j) }
+    var total = sum.total
+    for j in whole..<d { total += row[j] }
+    mean = total / Float(d)
+  }
+  let center = Lanes(repeating: mean)
+  var squares = Lanes.zero
+  for j in stride(from: 0, to: whole, by: 16) {
+    let e = row.lanes(at: j) - center
+    squares.addProduct(e, e)
+  }
+  var total = squares.total
+  for j in whole..<d { total += (row[j] - mean) * (row[j] - mean) }
+  return (mean, 1 / (total / Float(d) + epsilon).squareRoot())
 }

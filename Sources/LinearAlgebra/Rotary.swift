@@ -35,11 +35,13 @@ package final class RotaryTable: Sendable {
 /// - Parameters:
 ///   - x: [positions, …]: row p is position p; heads of `dHead` columns follow one another from column 0.
 ///   - nHeads: how many heads to rotate (queries and keys).
-package func rotate(_ x: Strip, nHeads: Int, dHead: Int, _ table: RotaryTable) {
+///   - isInverse: rotate by the negative angles, which takes the gradient of rotated values to that of the values.
+package func rotate(_ x: Strip, nHeads: Int, dHead: Int, _ table: RotaryTable, isInverse: Bool = false) {
   let half = table.nRotary / 2
   precondition(x.rows <= table.nPositions, "\(x.rows) positions, the table has \(table.nPositions)")
   precondition(table.nRotary <= dHead && nHeads * dHead <= x.columns, "\(nHeads) heads of \(dHead) in \(x.columns)")
   let whole = half & ~15
+  let sign: Float = isInverse ? -1 : 1
   for position in 0..<x.rows {
     let cosine = UnsafePointer(table.cosines.base + position * half)
     let sine = UnsafePointer(table.sines.base + position * half)
@@ -47,14 +49,14 @@ package func rotate(_ x: Strip, nHeads: Int, dHead: Int, _ table: RotaryTable) {
       let a = x.row(position) + head * dHead
       let b = a + half
       for i in stride(from: 0, to: whole, by: 16) {
-        let (c, s, u, v) = (cosine.lanes(at: i), sine.lanes(at: i), a.lanes(at: i), b.lanes(at: i))
+        let (c, s, u, v) = (cosine.lanes(at: i), sine.lanes(at: i) * sign, a.lanes(at: i), b.lanes(at: i))
         a.store(u * c - v * s, at: i)
         b.store(v * c + u * s, at: i)
       }
       for i in whole..<half {
-        let (u, v) = (a[i], b[i])
-        a[i] = u * cosine[i] - v * sine[i]
-        b[i] = v * cosine[i] + u * sine[i]
+        let (c, s, u, v) = (cosine[i], sine[i] * sign, a[i], b[i])
+        a[i] = u * c - v * s
+        b[i] = v * c + u * s
       }
     }
   }

@@ -54,6 +54,12 @@ import COpenBLAS
   }
 }
 
+extension Strip {
+  package func fill(_ value: Float) {
+    for i in 0..<rows { row(i).update(repeating: value, count: columns) }
+  }
+}
+
 extension Matrix {
   /// Lends all rows; see `Strip` for what the caller promises.
   package var strip: Strip { Strip(base: base, rows: rows, columns: columns, stride: columns) }

@@ -21,9 +21,12 @@ package enum Threads {
   package static func forEach(_ n: Int, _ body: (Int) -> Void) { forEach(n) { _, i in body(i) } }
 
   /// The same with the worker's number: calls of the same `worker`, of 0..<`count`, never overlap, so that scratch
-  /// memory can belong to a worker. Results must not depend on which worker does a piece.
-  package static func forEach(_ n: Int, withWorker body: (_ worker: Int, _ i: Int) -> Void) {
-    let workers = isAlone ? 1 : min(n, count)
+  /// memory can belong to a worker. Results must not depend on which worker does a piece. `limit`: how many workers there
+  /// is memory for, as `count` may have been changed since that was taken.
+  package static func forEach(
+    _ n: Int, limit: Int = .max, withWorker body: (_ worker: Int, _ i: Int) -> Void
+  ) {
+    let workers = isAlone ? 1 : min(n, count, limit)
     if workers <= 1 {
       for i in 0..<n { body(0, i) }
       return

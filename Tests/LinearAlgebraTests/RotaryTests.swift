@@ -11,8 +11,8 @@ import Testing
     let width = nHeads * dHead + 1
     let x = random.floats(nPositions * width)
     let out = Matrix(nPositions, width, x)
-    rotate(
-      out.strip, nHeads: nHeads, dHead: dHead, RotaryTable(nPositions: nPositions + 2, nRotary: nRotary, theta: 100))
+    let table = RotaryTable(nPositions: nPositions + 2, nRotary: nRotary, theta: 100)
+    rotate(out.strip, nHeads: nHeads, dHead: dHead, table)
     var expected = x.map(Double.init)
     for p in 0..<nPositions {
       for head in 0..<nHeads {
@@ -26,5 +26,7 @@ import Testing
       }
     }
     for (found, value) in zip(out.values, expected) { #expect(abs(Double(found) - value) < 2e-6) }
+    rotate(out.strip, nHeads: nHeads, dHead: dHead, table, isInverse: true)
+    for (found, value) in zip(out.values, x) { #expect(abs(found - value) < 1e-6) }
   }
 }
