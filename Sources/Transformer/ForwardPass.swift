@@ -67,7 +67,7 @@ struct ForwardPass {
     case .tokens: reshape(&workspace.residual, nRows, configuration.dModel)
     case .residual(let hook):
       next = stage(of: hook) + 1
-      if let early = stops.first(where: { stage(of: $0) < next - 1 || !isResidual($0) && stage(of: $0) < next }) {
+      if let early = stops.first(where: { stage(of: $0) < next - 1 || !$0.isResidual && stage(of: $0) < next }) {
         throw TransformerError.invalidRequest(problem: "\(early) is computed before \(hook), where the pass starts")
       }
     }
@@ -80,13 +80,6 @@ struct ForwardPass {
       next = stop + 1
     }
     if next <= last { compute(next...last) }
-  }
-
-  private func isResidual(_ hook: HookPoint) -> Bool {
-    switch hook {
-    case .block(_, .residPre), .block(_, .residMid), .block(_, .residPost): true
-    default: false
-    }
   }
 
   private func needsBatch(_ stops: [HookPoint], _ kind: HookPoint.BlockHook) -> Bool {
@@ -137,9 +130,11 @@ struct ForwardPass {
 
   /// About 512 positions, which amortises packing the weights in each product; fewer if that would leave fewer than
   /// four pieces to share.
-  private var sequencesPerPiece: Int {
+  static func sequencesPerPiece(nSequences: Int, nPositions: Int) -> Int {
     max(1, min(512 / max(1, nPositions), (nSequences + 3) / 4))
   }
+
+  private var sequencesPerPiece: Int { Self.sequencesPerPiece(nSequences: nSequences, nPositions: nPositions) }
 
   /// Takes all pieces through some stages.
   private func compute(_ stages: ClosedRange<Int>) {
@@ -148,7 +143,7 @@ struct ForwardPass {
     let rotary = model.rotary(nPositions: nPositions)
     let views = Views(workspace)
     let scratches = workspace.layers
-    Threads.forEach((nSequences + perPiece - 1) / perPiece) { worker, piece in
+    Threads.forEach((nSequences + perPiece - 1) / perPiece, limit: scratches.count) { worker, piece in
       let sequences = piece * perPiece..<min(nSequences, (piece + 1) * perPiece)
       let rows = sequences.lowerBound * nPositions..<sequences.upperBound * nPositions
       let slots = views.cut(rows, scratches[worker])
@@ -206,7 +201,7 @@ struct ForwardPass {
 
   private func compute(_ stage: Int, _ rows: Range<Int>, _ slots: Slots, _ rotary: RotaryTable?, isLast: Bool) {
     switch stage {
-    case 0: gatherRows(model.tokenEmbedding.strip, ids[rows], into: slots.residual)
+    case 0: gatherRows(model.tokenEmbedding.matrix.strip, ids[rows], into: slots.residual)
     case 1, 2: embedPositions(stage, slots)
     case bareNorm:
       if let normalized = slots.normalized { model.finalNorm.bare(slots.residual, into: normalized) }

@@ -54,6 +54,16 @@ package enum HookPoint: Hashable, Sendable {
   }
 }
 
+extension HookPoint {
+  /// Whether it is a residual stream between blocks or inside one.
+  var isResidual: Bool {
+    switch self {
+    case .block(_, .residPre), .block(_, .residMid), .block(_, .residPost): true
+    default: false
+    }
+  }
+}
+
 extension HookPoint: CustomStringConvertible {
   package var description: String { name }
 }

@@ -3,16 +3,24 @@ struct HuggingFaceNames: TensorNames {
   private let architecture: ModelConfiguration.Architecture
   private let prefix: String
 
-  init(_ configuration: ModelConfiguration, _ files: WeightFiles) {
+  /// The names of the language-model class.
+  init(_ configuration: ModelConfiguration) {
     architecture = configuration.architecture
-    let full =
+    prefix =
       switch architecture {
       case .gptNeo, .gpt2: "transformer."
       case .gptNeoX: "gpt_neox."
       case .llama: "model."
       }
-    prefix = files.tensors.keys.contains { $0.hasPrefix(full) } ? full : ""
   }
+
+  /// The names that a file has.
+  init(_ configuration: ModelConfiguration, _ files: WeightFiles) {
+    let full = HuggingFaceNames(configuration)
+    self = files.tensors.keys.contains { $0.hasPrefix(full.prefix) } ? full : HuggingFaceNames(full.architecture)
+  }
+
+  private init(_ architecture: ModelConfiguration.Architecture) { (self.architecture, prefix) = (architecture, "") }
 
   private func block(_ layer: Int) -> String {
     switch architecture {

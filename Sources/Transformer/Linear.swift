@@ -28,6 +28,9 @@ final class Linear: Sendable {
     multiply(x, into: y)
     if let bias = biasStrip { addBias(bias, to: y) }
   }
+
+  /// The gradient of y into that of x, overwritten: dX = dY·W.
+  func backward(_ dY: Strip, into dX: Strip) { gemm(dY, weight.strip, into: dX, transposeB: isTransposed) }
 }
 
 /// A LayerNorm or RMSNorm with its weights.
@@ -39,14 +42,18 @@ final class NormLayer: Sendable {
   /// [1, dModel] or none.
   let bias: Matrix?
 
-  init(_ configuration: ModelConfiguration, weight: consuming Matrix, bias: consuming Matrix?) {
-    kind = configuration.normalization
-    epsilon = configuration.epsilon
+  convenience init(_ configuration: ModelConfiguration, weight: consuming Matrix, bias: consuming Matrix?) {
+    self.init(configuration.normalization, epsilon: configuration.epsilon, weight: weight, bias: bias)
+  }
+
+  init(_ kind: Normalization, epsilon: Float, weight: consuming Matrix, bias: consuming Matrix?) {
+    self.kind = kind
+    self.epsilon = epsilon
     self.weight = weight
     self.bias = bias
   }
 
-  private var biasStrip: Strip? {
+  var biasStrip: Strip? {
     switch bias {
     case .some(let bias): bias.strip
     case .none: nil
@@ -56,6 +63,11 @@ final class NormLayer: Sendable {
   /// x [rows, dModel] into y, overwritten.
   func callAsFunction(_ x: Strip, into y: Strip) {
     normalize(x, kind, epsilon: epsilon, weight: weight.strip, bias: biasStrip, into: y)
+  }
+
+  /// The gradient of y is taken to that of x and added to `dX`; x is what went in.
+  func backward(_ x: Strip, dY: Strip, accumulatingInto dX: Strip) {
+    normalizeBackward(x, kind, epsilon: epsilon, weight: weight.strip, dY: dY, accumulatingInto: dX)
   }
 
   /// Without weight and bias.

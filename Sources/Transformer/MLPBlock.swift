@@ -28,4 +28,17 @@ final class MLPBlock: Sendable {
       activate(post, activation, bias: input.biasStrip)
     }
   }
+
+  /// The same, leaving the derivatives of post by what `input` gives: [rows, dMLP], or gated by gate and by up,
+  /// [rows, 2·dMLP].
+  func hiddenAndDerivatives(_ x: Strip, normalized: Strip, derivatives: Strip, into post: Strip) {
+    norm(x, into: normalized)
+    if isGated {
+      input(normalized, into: derivatives)
+      gatedActivationAndDerive(derivatives, activation, into: post)
+    } else {
+      input.multiply(normalized, into: derivatives)
+      activateAndDerive(derivatives, activation, bias: input.biasStrip, into: post)
+    }
+  }
 }

@@ -87,6 +87,9 @@ package struct ModelConfiguration: Codable, Equatable, Sendable {
     }
   }
 
+  /// Residual streams that a layer adds to the one it reads: after attention and after the MLP, or after both.
+  var streamsPerLayer: Int { isParallel ? 1 : 2 }
+
   func attentionShape(layer: Int) -> AttentionShape {
     AttentionShape(
       nHeads: nHeads, nKVHeads: nKVHeads, dHead: dHead, scale: attentionScale, window: windows[layer])

@@ -43,9 +43,7 @@ extension TransformerModel {
     workspace: ForwardWorkspace, observe: (HookPoint, borrowing Matrix) throws -> Void = { _, _ in }
   ) throws {
     try check([start], nPositions: nPositions)
-    switch start {
-    case .block(_, .residPre), .block(_, .residMid), .block(_, .residPost): break
-    default:
+    guard start.isResidual else {
       throw TransformerError.invalidRequest(problem: "a pass cannot start at \(start), only at a residual stream")
     }
     precondition(

@@ -9,15 +9,17 @@ import Synchronization
 package final class TransformerModel: Sendable {
   package let configuration: ModelConfiguration
   /// [dVocab, dModel]
-  let tokenEmbedding: Matrix
+  let tokenEmbedding: SharedMatrix
   /// [nCtx, dModel], for models with learned positions.
-  let positionEmbedding: Matrix?
+  private let positionEmbedding: SharedMatrix?
   let attentions: [AttentionBlock]
   let mlps: [MLPBlock]
   let finalNorm: NormLayer
   /// [dVocab, dModel]; nil if it is the token embedding.
-  private let untiedUnembedding: Matrix?
+  private let untiedUnembedding: SharedMatrix?
   private let files: WeightFiles
+  /// Digests of half-layers that are not those of the files.
+  private let changes: [String]
   private let digest = Mutex<String?>(nil)
   private let rotaryTable = Mutex<RotaryTable?>(nil)
 
@@ -54,41 +56,58 @@ package final class TransformerModel: Sendable {
   private init(_ loader: ModelLoader) throws {
     configuration = loader.configuration
     files = loader.files
-    tokenEmbedding = try loader.tokenEmbedding()
-    positionEmbedding = try loader.positionEmbedding()
+    tokenEmbedding = SharedMatrix(try loader.tokenEmbedding())
+    positionEmbedding = Self.shared(try loader.positionEmbedding())
     attentions = try (0..<configuration.nLayers).map { try loader.attention(layer: $0) }
     mlps = try (0..<configuration.nLayers).map { try loader.mlp(layer: $0) }
     finalNorm = try loader.finalNorm()
-    untiedUnembedding = try loader.untiedUnembedding()
+    untiedUnembedding = Self.shared(try loader.untiedUnembedding())
+    changes = []
     try loader.expectAllRead()
   }
 
+  private static func shared(_ matrix: consuming Matrix?) -> SharedMatrix? {
+    switch consume matrix {
+    case .some(let matrix): SharedMatrix(matrix)
+    case .none: nil
+    }
+  }
+
+  /// The model with other half-layers; everything else is shared, not copied.
+  package init(_ model: TransformerModel, replacing changed: [TrainedHalfLayer]) {
+    configuration = model.configuration
+    files = model.files
+    tokenEmbedding = model.tokenEmbedding
+    positionEmbedding = model.positionEmbedding
+    finalNorm = model.finalNorm
+    untiedUnembedding = model.untiedUnembedding
+    var (attentions, mlps) = (model.attentions, model.mlps)
+    for half in changed {
+      switch half.block() {
+      case .attention(let block): attentions[half.halfLayer.layer] = block
+      case .mlp(let block): mlps[half.halfLayer.layer] = block
+      }
+    }
+    (self.attentions, self.mlps) = (attentions, mlps)
+    changes = model.changes + changed.map(\.digest)
+  }
+
   /// SHA-256 of all tensors, in hexadecimal, independent of how they are laid out over files. Computed at the first
-  /// call (it reads all weights) and kept.
+  /// call (it reads all weights) and kept. Digests of changed half-layers follow, parted by "+".
   package func weightsDigest() throws -> String {
     try digest.withLock { kept in
       if let kept { return kept }
-      let value = try files.digest()
+      let value = ([try files.digest()] + changes).joined(separator: "+")
       kept = value
       return value
     }
   }
 
   /// [nCtx, dModel] or none.
-  var positions: Strip? {
-    switch positionEmbedding {
-    case .some(let matrix): matrix.strip
-    case .none: nil
-    }
-  }
+  var positions: Strip? { positionEmbedding?.matrix.strip }
 
   /// [dVocab, dModel]
-  var unembedding: Strip {
-    switch untiedUnembedding {
-    case .some(let matrix): matrix.strip
-    case .none: tokenEmbedding.strip
-    }
-  }
+  var unembedding: Strip { (untiedUnembedding ?? tokenEmbedding).matrix.strip }
 
   /// Angles for at least `nPositions` positions; nil for models with learned positions. Grows by doubling, since
   /// context lengths in configurations can be far beyond what is used.
