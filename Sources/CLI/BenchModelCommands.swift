@@ -36,6 +36,8 @@ struct BenchForwardCommand: ParsableCommand {
       \(line("to the loss       ", result.loss))
       \(line("to the final state", result.finalState))
       \(line("to the middle hook", result.middleHook))
+      \(line("from there to the final state", result.fromMiddle))
+      \(line("the same and its gradients back", result.fromMiddleAndBack))
       """)
   }
 }

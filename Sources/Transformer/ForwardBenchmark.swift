@@ -19,6 +19,10 @@ package struct ForwardBenchmark {
     package var finalState = Rate()
     /// To the residual stream in the middle of the layers.
     package var middleHook = Rate()
+    /// From there to the input of the unembedding.
+    package var fromMiddle = Rate()
+    /// The same, and back to the gradient of the stream in the middle.
+    package var fromMiddleAndBack = Rate()
   }
 
   private let model: TransformerModel
@@ -49,6 +53,18 @@ package struct ForwardBenchmark {
     }
     result.finalState = try best { try model.forward(batch, wantsFinalState: true, workspace: workspace) }
     result.middleHook = try best { try model.forward(batch, hooks: [middle], workspace: workspace) }
+    let stream = workspace.residual.copy()
+    result.fromMiddle = try best {
+      try model.forward(
+        from: middle, stream, nSequences: sequences, nPositions: context, wantsFinalState: true, workspace: workspace)
+    }
+    let pass = try DifferentiablePass(model, hook: middle)
+    var gradient = Matrix(0, 0)
+    result.fromMiddleAndBack = try best {
+      try pass.forward(stream, nSequences: sequences, nPositions: context)
+      // The final state in the place of a loss' gradient: any will do.
+      pass.backward(dFinalState: pass.finalState.strip, into: &gradient)
+    }
     return result
   }
 
