@@ -36,23 +36,9 @@ package func causalAttentionBackward(
     "[\(z.rows), \(z.columns)] and [\(dZ.rows), \(dZ.columns)], [\(t), \(shape.nHeads * d)] expected")
   precondition(statistics.rows == t && statistics.columns == 2 * shape.nHeads, "statistics of another shape")
   precondition(scratch.rows * scratch.columns >= shape.backwardScratchCount(nPositions: t), "too little scratch")
-  if t == 0 { return }
-  // A constant number of components unrolls the loops over them.
-  switch d {
-  case 0: return
-  case 4: backward(qkv, shape, statistics, z, dZ, scratch.base, dQKV, d: 4)
-  default: backward(qkv, shape, statistics, z, dZ, scratch.base, dQKV, d: d)
-  }
-}
-
-@inline(__always)
-private func backward(
-  _ qkv: Strip, _ shape: AttentionShape, _ statistics: Strip, _ z: Strip, _ dZ: Strip,
-  _ scratch: UnsafeMutablePointer<Float>, _ dQKV: Strip, d: Int
-) {
-  let t = qkv.rows
+  if t == 0 || d == 0 { return }
   let size = ((t + 31) & ~31) * d
-  let (keys, values) = (scratch, scratch + size)
+  let (keys, values) = (scratch.base, scratch.base + size)
   let (dKeys, dValues) = (values + size, values + 2 * size)
   let queries = dValues + size
   let dOut = queries + 4 * d
