@@ -45,7 +45,7 @@ package func encodeLatents(
           let (counts, latents, values) = (Shared(counts), Shared(latents), Shared(values))
           Threads.forEach(tiles.nPieces) { piece in
             let range = tiles.rows(of: piece)
-            let selector = TopKSelector(rows: range.count, k: k)
+            let selector = TopKSelector(rows: range.count, k: k, of: n)
             tiles.forEach(in: range) { tile, first, width in
               for row in 0..<range.count {
                 selector.add(

@@ -1,22 +1,26 @@
 /// Keeps, for each of some rows, the k largest positive numbers of a stream of tiles, in one pass.
 ///
-/// A row keeps up to 2k + 16 candidates above its threshold; when they are full, the k-th largest becomes the new
-/// threshold and the rest is dropped, so after the first tiles nearly every vector is skipped by one comparison.
-/// The first tile starts from a lower bound of the k-th largest of all, taken from the maxima of 128 groups.
+/// A row keeps up to 2k + 16 candidates above its threshold, in the order in which they came; when they are full, the k-th
+/// largest becomes the new threshold and the rest is dropped, so after the first tiles nearly every vector is skipped by one
+/// comparison. The first tile starts from a lower bound of the k-th largest of all, taken from the maxima of 128 groups.
 ///
-/// A candidate is one integer, `value bits << 32 | ~index`: positive floats order as their bits, and of equal
-/// values the lower index wins.
+/// Of equal values the lower index wins: it came earlier.
 final class TopKSelector {
   private let k: Int
   private let capacity: Int
-  private let candidates: UnsafeMutablePointer<UInt64>
+  private let values: UnsafeMutablePointer<Float>
+  private let latents: UnsafeMutablePointer<Int32>
   private let counts: UnsafeMutablePointer<Int>
   private let thresholds: UnsafeMutablePointer<Float>
 
-  init(rows: Int, k: Int) {
+  /// - Parameter n: how many numbers a row will be shown.
+  init(rows: Int, k: Int, of n: Int) {
     self.k = k
-    capacity = 2 * k + 16
-    candidates = .allocate(capacity: rows * capacity)
+    // More than n there cannot be.
+    capacity = min(2 * k, n) + 16
+    // 16 more: vectors may be read and written past the last candidate of a row.
+    values = .allocate(capacity: rows * capacity + 16)
+    latents = .allocate(capacity: rows * capacity + 16)
     counts = .allocate(capacity: rows)
     counts.initialize(repeating: 0, count: rows)
     thresholds = .allocate(capacity: rows)
@@ -24,33 +28,35 @@ final class TopKSelector {
   }
 
   deinit {
-    candidates.deallocate()
+    values.deallocate()
+    latents.deallocate()
     counts.deallocate()
     thresholds.deallocate()
   }
 
-  /// Adds the numbers `values[i] + bias[i]`, whose indices are `first + i`. Tiles come in ascending order.
-  func add(_ values: UnsafePointer<Float>, bias: UnsafePointer<Float>, count: Int, first: Int, row: Int) {
-    let mine = candidates + row * capacity
+  /// Adds the numbers `preActs[i] + bias[i]`, whose indices are `first + i`. Tiles come in ascending order.
+  func add(_ preActs: UnsafePointer<Float>, bias: UnsafePointer<Float>, count: Int, first: Int, row: Int) {
+    let (values, latents) = (values + row * capacity, latents + row * capacity)
     var kept = counts[row]
     var threshold = thresholds[row]
-    if first == 0, k <= 128, count >= 2 * k { threshold = max(threshold, groupBound(values, bias: bias, count: count)) }
+    if first == 0, k <= 128, count >= 2 * k {
+      threshold = max(threshold, groupBound(preActs, bias: bias, count: count))
+    }
     // Equal to the threshold is kept on the first tile (it is the bound itself); later ones have a higher index than those
     // that set the threshold and lose the tie.
     var least = first == 0 ? max(threshold, Float.leastNonzeroMagnitude) : threshold.nextUp
     func raiseThreshold() {
-      keepLargest(mine, count: kept)
+      threshold = keepLargest(values, latents, count: kept, from: threshold)
       kept = k
-      threshold = value(mine[k - 1])
       least = first == 0 ? threshold : threshold.nextUp
     }
     var i = 0
     while i &+ 16 <= count {
       // Later tiles have few that are large enough: four vectors are looked at together.
       if first > 0, i &+ 64 <= count {
-        var best = values.lanes(at: i) + bias.lanes(at: i)
+        var best = preActs.lanes(at: i) + bias.lanes(at: i)
         for vector in 1..<4 {
-          let sum = values.lanes(at: i &+ 16 &* vector) + bias.lanes(at: i &+ 16 &* vector)
+          let sum = preActs.lanes(at: i &+ 16 &* vector) + bias.lanes(at: i &+ 16 &* vector)
           best.replace(with: sum, where: sum .> best)
         }
         if bitMask(best .>= least) == 0 {
@@ -58,21 +64,33 @@ final class TopKSelector {
           continue
         }
       }
-      let sum = values.lanes(at: i) + bias.lanes(at: i)
+      let sum = preActs.lanes(at: i) + bias.lanes(at: i)
       var bits = bitMask(sum .>= least)
-      while bits != 0 {
-        let lane = bits.trailingZeroBitCount
-        mine[kept] = candidateKey(values[i &+ lane] + bias[i &+ lane], first &+ i &+ lane)
-        kept &+= 1
-        bits &= bits &- 1
+      if bits.nonzeroBitCount > 4 {
+        // Without a branch that nobody can foresee.
+        for lane in 0..<16 {
+          values[kept] = preActs[i &+ lane] + bias[i &+ lane]
+          latents[kept] = Int32(truncatingIfNeeded: first &+ i &+ lane)
+          kept &+= Int(bits & 1)
+          bits >>= 1
+        }
+      } else {
+        while bits != 0 {
+          let lane = bits.trailingZeroBitCount
+          values[kept] = preActs[i &+ lane] + bias[i &+ lane]
+          latents[kept] = Int32(truncatingIfNeeded: first &+ i &+ lane)
+          kept &+= 1
+          bits &= bits &- 1
+        }
       }
       if kept > capacity &- 16 { raiseThreshold() }
       i &+= 16
     }
     while i < count {
-      let sum = values[i] + bias[i]
+      let sum = preActs[i] + bias[i]
       if sum >= least {
-        mine[kept] = candidateKey(sum, first + i)
+        values[kept] = sum
+        latents[kept] = Int32(first + i)
         kept += 1
         if kept > capacity - 16 { raiseThreshold() }
       }
@@ -84,26 +102,14 @@ final class TopKSelector {
 
   /// Writes the row's latents, ascending, and their values; returns how many (at most k).
   func finish(row: Int, latents: UnsafeMutablePointer<Int32>, values: UnsafeMutablePointer<Float>) -> Int {
-    let mine = candidates + row * capacity
+    let (mine, myLatents) = (self.values + row * capacity, self.latents + row * capacity)
     var kept = counts[row]
     if kept > k {
-      keepLargest(mine, count: kept)
+      _ = keepLargest(mine, myLatents, count: kept, from: thresholds[row])
       kept = k
     }
-    // By index: the low half is its complement. Insertion sort: k is small and the candidates nearly sorted.
-    for i in 0..<kept {
-      let candidate = mine[i]
-      var j = i
-      while j > 0 && index(mine[j - 1]) > index(candidate) {
-        mine[j] = mine[j - 1]
-        j -= 1
-      }
-      mine[j] = candidate
-    }
-    for i in 0..<kept {
-      latents[i] = Int32(index(mine[i]))
-      values[i] = value(mine[i])
-    }
+    latents.update(from: myLatents, count: kept)
+    values.update(from: mine, count: kept)
     return kept
   }
 
@@ -144,13 +150,66 @@ final class TopKSelector {
     }
   }
 
-  /// Moves the k largest to the front, the smallest of them to place k - 1.
-  private func keepLargest(_ keys: UnsafeMutablePointer<UInt64>, count: Int) {
-    selectLargest(keys, count: count, k: k)
+  /// Keeps the k largest of more than k candidates, all of which reach `bound`, in their order. Returns a number that
+  /// exactly they reach, or, among equal ones, their least.
+  private func keepLargest(
+    _ values: UnsafeMutablePointer<Float>, _ latents: UnsafeMutablePointer<Int32>, count: Int, from bound: Float
+  ) -> Float {
+    let (bound, ties) = boundOfLargest(k, of: values, count: count, from: bound)
+    let low = bound.bitPattern
+    var tiesLeft = ties
     var place = 0
-    for i in 1..<max(k, 1) where keys[i] < keys[place] { place = i }
-    (keys[place], keys[k - 1]) = (keys[k - 1], keys[place])
+    for i in 0..<count {
+      let (value, latent) = (values[i], latents[i])
+      (values[place], latents[place]) = (value, latent)
+      if ties == 0 {
+        // 1 where the difference is not negative: as a comparison this is a branch that nobody can foresee.
+        place &+= Int(~(value.bitPattern &- low) >> 31)
+      } else if value >= bound {
+        let isTie = value == bound
+        place += isTie && tiesLeft == 0 ? 0 : 1
+        if isTie && tiesLeft > 0 { tiesLeft -= 1 }
+      }
+    }
+    return bound
   }
+}
+
+/// A bound that exactly the k largest of more than k positive numbers reach, and 0; or, where equal ones make that
+/// impossible, the k-th largest, and how many of its equals belong to the k.
+///
+/// - Parameter low: what at least k of the numbers are known to reach, not negative. Smaller numbers may be among them.
+func boundOfLargest(
+  _ k: Int, of values: UnsafePointer<Float>, count: Int, from low: Float
+) -> (bound: Float, ties: Int) {
+  let whole = count & ~15
+  // What a vector past the last whole one would see: zeros, which count nowhere.
+  var last = Lanes.zero
+  for i in whole..<count { last[i - whole] = values[i] }
+  func reaching(_ bound: Float) -> Int {
+    var tally = SIMD16<Int32>.zero
+    var i = 0
+    while i < whole {
+      tally &-= unsafeBitCast(values.lanes(at: i) .>= bound, to: SIMD16<Int32>.self)
+      i &+= 16
+    }
+    tally &-= unsafeBitCast(last .>= bound, to: SIMD16<Int32>.self)
+    return Int(tally.wrappedSum())
+  }
+  var best = last
+  for i in stride(from: 0, to: whole, by: 16) {
+    let value = values.lanes(at: i)
+    best.replace(with: value, where: value .> best)
+  }
+  // Halving the interval of bits, in which positive floats are in order: at least k reach `low`, fewer reach `high`.
+  var (low, high) = (low.bitPattern, best.max().bitPattern + 1)
+  while high - low > 1 {
+    let middle = low + (high - low) / 2
+    let n = reaching(Float(bitPattern: middle))
+    if n == k { return (Float(bitPattern: middle), 0) }
+    if n > k { low = middle } else { high = middle }
+  }
+  return (Float(bitPattern: low), k - reaching(Float(bitPattern: high)))
 }
 
 /// Quickselect: afterwards the k largest of `keys` are the first k. Keys are distinct, or it does not matter.
@@ -210,5 +269,3 @@ func sortDescending(_ keys: UnsafeMutablePointer<UInt64>, count: Int) {
 @inline(__always) func candidateKey(_ value: Float, _ index: Int) -> UInt64 {
   UInt64(value.bitPattern) << 32 | UInt64(~UInt32(truncatingIfNeeded: index))
 }
-@inline(__always) private func value(_ key: UInt64) -> Float { Float(bitPattern: UInt32(key >> 32)) }
-@inline(__always) private func index(_ key: UInt64) -> UInt32 { ~UInt32(truncatingIfNeeded: key) }
