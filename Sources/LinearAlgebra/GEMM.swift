@@ -50,6 +50,10 @@ func tiledProduct(
   let (m, n) = (c.rows, c.columns)
   let tilesDown = (m + tileRows - 1) / tileRows
   let tilesAcross = (n + tileColumns - 1) / tileColumns
+  let inner = transposeA ? a.rows : a.columns
+  if transposeA && !transposeB && inner >= 1024 && m * n <= 1 << 16 {
+    return splitProduct(a, b, into: c, alpha: alpha, accumulating: accumulating)
+  }
   Threads.forEach(tilesDown * tilesAcross) { tile in
     let i = tile / tilesAcross * tileRows
     let j = tile % tilesAcross * tileColumns
@@ -61,15 +65,23 @@ func tiledProduct(
   }
 }
 
-/// C += Aᵀ·B, or overwritten: the gradient of a weight, whose sum goes over all tokens. Tiles are 64 rows of C, as C is
-/// small beside A and B.
-///
-/// - Parameters:
-///   - a: [tokens, m].
-///   - b: [tokens, n].
-///   - c: [m, n].
-package func weightGradient(_ a: Strip, _ b: Strip, into c: Strip, accumulating: Bool = true) {
-  Threads.forEachRange(c.rows, grain: 64) { rows in
-    gemm(a.columns(rows), b, into: c.rows(rows), transposeA: true, accumulating: accumulating)
+/// C = alpha·Aᵀ·B, or C += …, for gradients of small weights from many rows, which are one tile: pieces of the rows are
+/// products of their own, added in order.
+private func splitProduct(_ a: Strip, _ b: Strip, into c: Strip, alpha: Float, accumulating: Bool) {
+  let (m, n, inner) = (c.rows, c.columns, a.rows)
+  let grain = max(256, (inner + 7) / 8)
+  let nPieces = (inner + grain - 1) / grain
+  let partials = Matrix(uninitialized: nPieces * m, n)
+  let strip = partials.strip
+  Threads.forEachRange(inner, grain: grain) { range in
+    let piece = range.lowerBound / grain
+    gemm(a.rows(range), b.rows(range), into: strip.rows(piece * m..<(piece + 1) * m), transposeA: true, alpha: alpha)
+  }
+  Threads.forEachRange(m, grain: max(1, (1 << 12) / max(1, n))) { range in
+    for row in range {
+      let sum = c.row(row)
+      if !accumulating { sum.update(repeating: 0, count: n) }
+      for piece in 0..<nPieces { accumulate(strip.row(piece * m + row), times: 1, into: sum, count: n) }
+    }
   }
 }

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 @Suite struct GEMMTests {
-  @Test(arguments: [(0, 3, 2), (1, 1, 1), (3, 0, 4), (5, 7, 3), (17, 33, 64), (600, 5, 9), (3, 2100, 4)])
+  @Test(arguments: [(0, 3, 2), (1, 1, 1), (3, 0, 4), (5, 7, 3), (17, 33, 64), (600, 5, 9), (3, 2100, 4), (9, 6, 1030)])
   func productEqualsTheTripleLoop(m: Int, n: Int, k: Int) {
     var random = SeededGenerator(seed: 1)
     for (transposeA, transposeB) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -33,12 +33,21 @@ import Testing
     let b = Matrix(2500, 70, random.floats(2500 * 70))
     let before = Threads.count
     defer { Threads.count = before }
-    var expected: [Float] = []
+    // One tile from many rows.
+    let other = Matrix(1100, 30, random.floats(1100 * 30))
+    var (expected, expectedSmall): ([Float], [Float]) = ([], [])
     for threads in 1...5 {
       Threads.count = threads
       var c = Matrix(1100, 2500)
       gemm(a, b, into: &c, transposeB: true)
-      if threads == 1 { expected = c.values } else { #expect(difference(c.values, expected) == nil) }
+      var small = Matrix(70, 30)
+      gemm(a, other, into: &small, transposeA: true)
+      if threads == 1 {
+        (expected, expectedSmall) = (c.values, small.values)
+      } else {
+        #expect(difference(c.values, expected) == nil)
+        #expect(difference(small.values, expectedSmall) == nil)
+      }
       #expect(BLASLibrary.threads == 1)
     }
   }
