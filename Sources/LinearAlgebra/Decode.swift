@@ -20,6 +20,7 @@ package func decodeResidual(
   precondition(
     code.rows == tokens && out.rows == tokens && out.columns == d && target.stride == d && out.stride == d,
     "\(code.rows) rows, target [\(tokens), \(d)]")
+  if code.isDense { return denseResidual(&code, wDec.strip, target: target, scale: scale, into: out) }
   let (weights, targets, outs) = (wDec.base, target.base, out.base)
   let grain = 64
   var sums = [Double](repeating: 0, count: (tokens + grain - 1) / grain)
@@ -37,8 +38,8 @@ package func decodeResidual(
                   let row = outs + b * d
                   let entries = Int(starts[b])..<Int(starts[b] + counts[b])
                   negate(targets + b * d, into: row, count: d)
-                  for entry in entries {
-                    accumulate(weights + Int(latents[entry]) * d, times: values[entry], into: row, count: d)
+                  accumulate(entries, into: row, count: d) {
+                    (values[$0], weights + Int(latents[$0]) * d)
                   }
                   for entry in entries {
                     gradients[entry] = scale * dot(row, weights + Int(latents[entry]) * d, count: d)
@@ -62,6 +63,7 @@ package func latentGradients(_ code: inout SparseCode, _ wDec: borrowing Matrix,
   precondition(
     wDec.rows == code.nLatents && code.rows == dOut.rows && dOut.columns == d && dOut.stride == d,
     "decoder [\(wDec.rows), \(d)], \(code.rows) rows for [\(dOut.rows), \(dOut.columns)]")
+  if code.isDense { return setDenseGradients(&code, wDec.strip, dOut: dOut) }
   let (weights, outs) = (wDec.base, dOut.base)
   let (starts, counts, latents) = (code.starts, code.counts, code.latents)
   code.gradients.withUnsafeMutableBufferPointer { gradients in
@@ -83,12 +85,18 @@ package func decodeLatents(_ code: SparseCode, _ wDec: borrowing Matrix, bias: b
     wDec.rows == code.nLatents && bias.count == d && out.columns == d && out.stride == d && out.rows == code.rows,
     "decoder [\(wDec.rows), \(d)], \(code.rows) rows into [\(out.rows), \(out.columns)]")
   let (weights, base, start) = (wDec.base, out.base, bias.base)
+  if code.isDense {
+    Threads.forEachRange(code.rows, grain: 256) { range in
+      for b in range { (base + b * d).update(from: start, count: d) }
+    }
+    return addDenseProducts(code, code.values, wDec.strip, to: out)
+  }
   Threads.forEachRange(code.rows, grain: 64) { range in
     for b in range {
       let row = base + b * d
       row.update(from: start, count: d)
-      for entry in Int(code.starts[b])..<Int(code.starts[b] + code.counts[b]) {
-        accumulate(weights + Int(code.latents[entry]) * d, times: code.values[entry], into: row, count: d)
+      accumulate(Int(code.starts[b])..<Int(code.starts[b] + code.counts[b]), into: row, count: d) {
+        (code.values[$0], weights + Int(code.latents[$0]) * d)
       }
     }
   }
@@ -107,6 +115,45 @@ package func decodeLatents(_ code: SparseCode, _ wDec: borrowing Matrix, bias: b
   while i < count {
     row[i] = row[i].addingProduct(factor, x[i])
     i += 1
+  }
+}
+
+/// row += Σ over `entries` of factor · x, with the factor and the row x that `term` names.
+///
+/// Short rows are summed in registers, 64 elements at a time; long ones entry by entry, so that each x is read as a whole.
+@inline(__always) func accumulate(
+  _ entries: Range<Int>, into row: UnsafeMutablePointer<Float>, count: Int,
+  _ term: (Int) -> (factor: Float, x: UnsafeMutablePointer<Float>)
+) {
+  if count > 256 {
+    for entry in entries {
+      let (factor, x) = term(entry)
+      accumulate(x, times: factor, into: row, count: count)
+    }
+    return
+  }
+  var i = 0
+  while i &+ 64 <= count {
+    var (a0, a1) = (row.lanes(at: i), row.lanes(at: i &+ 16))
+    var (a2, a3) = (row.lanes(at: i &+ 32), row.lanes(at: i &+ 48))
+    for entry in entries {
+      let (factor, x) = term(entry)
+      let f = Lanes(repeating: factor)
+      a0 = a0.addingProduct(f, x.lanes(at: i))
+      a1 = a1.addingProduct(f, x.lanes(at: i &+ 16))
+      a2 = a2.addingProduct(f, x.lanes(at: i &+ 32))
+      a3 = a3.addingProduct(f, x.lanes(at: i &+ 48))
+    }
+    row.store(a0, at: i)
+    row.store(a1, at: i &+ 16)
+    row.store(a2, at: i &+ 32)
+    row.store(a3, at: i &+ 48)
+    i &+= 64
+  }
+  if i == count { return }
+  for entry in entries {
+    let (factor, x) = term(entry)
+    accumulate(x + i, times: factor, into: row + i, count: count &- i)
   }
 }
 

@@ -47,6 +47,60 @@ package func rectify(_ acts: inout Matrix, bias: borrowing Matrix) -> (sum: Doub
   return (sums.reduce(0, +), counts.reduce(0, +))
 }
 
+/// acts = the k largest of each row of acts + bias, if positive, else 0; of equal ones those of lower columns. Returns
+/// the sum and the number of positive values.
+package func keepLargest(_ k: Int, of acts: inout Matrix, bias: borrowing Matrix) -> (sum: Double, nActive: Int) {
+  let n = acts.columns
+  precondition(k > 0 && k <= n, "k is \(k), latents \(n)")
+  let (_, nPositive) = rectify(&acts, bias: bias)
+  let base = acts.base
+  var counts = [Int](repeating: 0, count: (acts.rows + 63) / 64)
+  let sum = counts.withUnsafeMutableBufferPointer { counts in
+    let counts = Shared(counts)
+    return reduce(nPositive > 0 ? acts.rows : 0, grain: 64) { range in
+      var total = 0.0
+      for row in range {
+        let p = base + row * n
+        var tally = SIMD16<Int32>.zero
+        for i in stride(from: 0, to: n & ~15, by: 16) {
+          tally &-= unsafeBitCast(p.lanes(at: i) .> 0, to: SIMD16<Int32>.self)
+        }
+        var positive = Int(tally.wrappedSum())
+        for i in n & ~15..<n where p[i] > 0 { positive += 1 }
+        if positive > k {
+          let (bound, ties) = boundOfLargest(k, of: p, count: n, from: Float.leastNonzeroMagnitude)
+          positive = k
+          clearBelow(bound, p, count: n)
+          if ties > 0 {
+            var left = ties
+            for i in 0..<n where p[i] == bound {
+              if left == 0 { p[i] = 0 } else { left -= 1 }
+            }
+          }
+        }
+        counts.value[range.lowerBound / 64] += positive
+        var lanes = Lanes.zero
+        for i in stride(from: 0, to: n & ~15, by: 16) { lanes += p.lanes(at: i) }
+        total += (n & ~15..<n).reduce(Double(lanes.total)) { $0 + Double(p[$1]) }
+      }
+      return total
+    }
+  }
+  return (sum, counts.reduce(0, +))
+}
+
+@inline(__always) private func clearBelow(_ bound: Float, _ row: UnsafeMutablePointer<Float>, count: Int) {
+  var i = 0
+  while i + 16 <= count {
+    row.store(row.lanes(at: i).replacing(with: 0, where: row.lanes(at: i) .< bound), at: i)
+    i += 16
+  }
+  while i < count {
+    if row[i] < bound { row[i] = 0 }
+    i += 1
+  }
+}
+
 /// gradient = acts > 0 ? gradient + offset : 0, element by element: back through the ReLU, with an L1 penalty.
 package func maskGradient(_ gradient: inout Matrix, where acts: borrowing Matrix, offset: Float) {
   precondition(gradient.rows == acts.rows && gradient.columns == acts.columns, "shapes differ")

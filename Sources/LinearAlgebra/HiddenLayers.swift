@@ -137,13 +137,24 @@ package func useSums(
     "[\(out.rows), \(out.columns)] from \(code.nLatents) latents and [\(x.rows), \(d)]")
   let (xs, outs) = (x.base, out.base)
   let factors = factor == .value ? code.values : code.gradients
+  if code.isDense {
+    return forEachDenseSums(code, factors, of: x.strip) { range, sums in
+      for j in range {
+        let row = outs + j * d
+        if accumulating {
+          accumulate(sums.row(j - range.lowerBound), times: 1, into: row, count: d)
+        } else {
+          row.update(from: sums.row(j - range.lowerBound), count: d)
+        }
+      }
+    }
+  }
   Threads.forEachRange(code.nLatents, grain: 32) { range in
     for j in range {
       let row = outs + j * d
       if !accumulating { row.update(repeating: 0, count: d) }
-      for use in Int(index.starts[j])..<Int(index.starts[j + 1]) {
-        accumulate(
-          xs + Int(index.tokens[use]) * d, times: factors[Int(index.entries[use])], into: row, count: d)
+      accumulate(Int(index.starts[j])..<Int(index.starts[j + 1]), into: row, count: d) {
+        (factors[Int(index.entries[$0])], xs + Int(index.tokens[$0]) * d)
       }
     }
   }
@@ -152,6 +163,11 @@ package func useSums(
 /// Σ of the uses' gradients per latent: that of the encoder's bias, [1, n].
 package func addGradientSums(_ code: SparseCode, _ index: LatentIndex, into out: inout Matrix, accumulating: Bool) {
   precondition(out.count == code.nLatents, "\(out.count) sums for \(code.nLatents) latents")
+  if code.isDense {
+    let sums = code.sumsByLatent(of: code.gradients)
+    if accumulating { out.add(sums) } else { out = sums }
+    return
+  }
   for j in 0..<code.nLatents {
     var sum: Float = 0
     for use in Int(index.starts[j])..<Int(index.starts[j + 1]) { sum += code.gradients[Int(index.entries[use])] }
@@ -165,13 +181,17 @@ package func inputGradients(_ code: SparseCode, _ weights: borrowing Matrix, int
   precondition(
     weights.rows == code.nLatents && out.rows == code.rows && out.columns == d,
     "weights [\(weights.rows), \(d)], \(code.rows) rows into [\(out.rows), \(out.columns)]")
+  if code.isDense {
+    for b in 0..<code.rows { out.row(b).update(repeating: 0, count: d) }
+    return addDenseProducts(code, code.gradients, weights.strip, to: out)
+  }
   let w = weights.base
   Threads.forEachRange(code.rows, grain: 64) { range in
     for b in range {
       let row = out.row(b)
       row.update(repeating: 0, count: d)
-      for entry in Int(code.starts[b])..<Int(code.starts[b] + code.counts[b]) {
-        accumulate(w + Int(code.latents[entry]) * d, times: code.gradients[entry], into: row, count: d)
+      accumulate(Int(code.starts[b])..<Int(code.starts[b] + code.counts[b]), into: row, count: d) {
+        (code.gradients[$0], w + Int(code.latents[$0]) * d)
       }
     }
   }

@@ -38,11 +38,16 @@ package struct SparseCode: Sendable {
 
   /// Σ of all active values (their ‖c‖₁, as they are positive), in the order of rows.
   package var sumOfValues: Double {
-    var sum = 0.0
-    for b in 0..<rows {
-      for entry in Int(starts[b])..<Int(starts[b] + counts[b]) { sum += Double(values[entry]) }
+    values.withUnsafeBufferPointer { values in
+      (0..<rows).reduce(0.0) { sum, b in
+        let (start, count) = (Int(starts[b]), Int(counts[b]))
+        precondition(start + count <= values.count, "entries \(start)..<\(start + count) of \(values.count)")
+        guard count > 0, let row = values.baseAddress.map({ $0 + start }) else { return sum }
+        var lanes = Lanes.zero
+        for i in stride(from: 0, to: count & ~15, by: 16) { lanes += row.lanes(at: i) }
+        return (count & ~15..<count).reduce(sum + Double(lanes.total)) { $0 + Double(row[$1]) }
+      }
     }
-    return sum
   }
 
   /// The smallest of all active values; nil if there are none.
@@ -126,7 +131,9 @@ package struct SparseCode: Sendable {
 
   /// Groups the entries by latent, tokens ascending within a latent: a counting sort whose pieces of 512 tokens count
   /// and place their own entries.
-  package func byLatent() -> LatentIndex {
+  ///
+  /// - Parameter placing: whether places are wanted, or the number of uses alone.
+  package func byLatent(placing: Bool = true) -> LatentIndex {
     let grain = 512
     let nPieces = (rows + grain - 1) / grain
     let n = nLatents
@@ -134,9 +141,13 @@ package struct SparseCode: Sendable {
     // Entries of each latent in each piece, then the place of the piece's first.
     var places = [Int32](repeating: 0, count: nPieces * n)
     func forEachEntry(of piece: Range<Int>, _ body: (_ row: Int, _ entry: Int, _ latent: Int) -> Void) {
-      latents.withUnsafeBufferPointer { latents in
-        for b in piece {
-          for entry in Int(self.starts[b])..<Int(self.starts[b] + counts[b]) { body(b, entry, Int(latents[entry])) }
+      self.starts.withUnsafeBufferPointer { starts in
+        counts.withUnsafeBufferPointer { counts in
+          latents.withUnsafeBufferPointer { latents in
+            for b in piece {
+              for entry in Int(starts[b])..<Int(starts[b] &+ counts[b]) { body(b, entry, Int(latents[entry])) }
+            }
+          }
         }
       }
     }
@@ -144,7 +155,7 @@ package struct SparseCode: Sendable {
       let places = Shared(places)
       Threads.forEachRange(rows, grain: grain) { piece in
         let mine = places.value.baseAddress! + piece.lowerBound / grain * n
-        forEachEntry(of: piece) { _, _, latent in mine[latent] += 1 }
+        forEachEntry(of: piece) { _, _, latent in mine[latent] &+= 1 }
       }
       var total: Int32 = 0
       for j in 0..<n {
@@ -156,6 +167,7 @@ package struct SparseCode: Sendable {
         }
       }
       starts[n] = total
+      if !placing { return LatentIndex(starts: starts, tokens: [], entries: []) }
       let nActive = Int(total)
       var entries: [Int32] = []
       let tokens = [Int32](unsafeUninitializedCapacity: nActive) { tokens, tokenCount in
@@ -166,9 +178,9 @@ package struct SparseCode: Sendable {
             let mine = places.value.baseAddress! + piece.lowerBound / grain * n
             forEachEntry(of: piece) { row, entry, latent in
               let place = Int(mine[latent])
-              mine[latent] += 1
-              tokens.value[place] = Int32(row)
-              entries.value[place] = Int32(entry)
+              mine[latent] &+= 1
+              tokens.value[place] = Int32(truncatingIfNeeded: row)
+              entries.value[place] = Int32(truncatingIfNeeded: entry)
             }
           }
           entryCount = nActive
@@ -181,16 +193,33 @@ package struct SparseCode: Sendable {
 }
 
 /// A sparse code grouped by latent: uses of latent j are `starts[j]..<starts[j + 1]` of `tokens` (the row) and
-/// `entries` (the place in the code's `values`).
+/// `entries` (the place in the code's `values`); both are empty where only the number of uses was wanted.
 package struct LatentIndex: Sendable {
   package let starts: [Int32]
   package let tokens: [Int32]
   package let entries: [Int32]
 
+  var hasPlaces: Bool { tokens.count == Int(starts[starts.count - 1]) }
+
   package func uses(of latent: Int) -> Int { Int(starts[latent + 1] - starts[latent]) }
 }
 
 extension SparseCode {
+  /// Σ of `factors`, one per entry, over the tokens of each latent, in pieces of 512 tokens. [1, n]
+  func sumsByLatent(of factors: [Float]) -> Matrix {
+    let grain = 512
+    let nPieces = (rows + grain - 1) / grain
+    let partials = Matrix(nPieces, nLatents)
+    let base = partials.base
+    Threads.forEachRange(rows, grain: grain) { piece in
+      let sums = base + piece.lowerBound / grain * nLatents
+      for b in piece {
+        for entry in Int(starts[b])..<Int(starts[b] + counts[b]) { sums[Int(latents[entry])] += factors[entry] }
+      }
+    }
+    return columnSums(partials)
+  }
+
   /// The same entries with other values, one for each place of `values`.
   package func replacing(values: [Float]) -> SparseCode {
     precondition(values.count == self.values.count, "\(values.count) values for \(self.values.count)")

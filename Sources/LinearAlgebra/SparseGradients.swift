@@ -39,7 +39,25 @@ package func weightGradients(
     "decoder is not [\(dDec.rows), \(d)]")
   let unit = unitDecoder?.base
   let (xs, dec, enc, bias) = (x.base, dDec.base, dEnc.base, dBias.base)
-  Threads.forEachRange(code.nLatents, grain: 32) { range in
+  let isDense = nested == nil && code.isDense
+  precondition(isDense || index.hasPlaces, "an index without places for a code that is not dense")
+  Threads.forEachRange(code.nLatents, grain: isDense ? CodeTiles.latentsOfPiece(code.nLatents) : 32) { range in
+    // Sums of the decoder's side, of the encoder's, and of gradients, where products make them.
+    let products = Matrix(uninitialized: isDense ? 2 * range.count : 0, d)
+    let totals = Matrix(uninitialized: 1, isDense ? range.count : 0)
+    if isDense {
+      let (decSums, encSums) = (
+        products.strip.rows(0..<range.count), products.strip.rows(range.count..<2 * range.count)
+      )
+      code.withTiles { tiles in
+        code.values.withUnsafeBufferPointer {
+          tiles.setSums(range, $0.baseAddress!, scale: scale, of: residual, into: decSums)
+        }
+        code.gradients.withUnsafeBufferPointer {
+          tiles.setSums(range, $0.baseAddress!, scale: 1, of: x, into: encSums, totals: totals.base)
+        }
+      }
+    }
     index.tokens.withUnsafeBufferPointer { tokens in
       index.entries.withUnsafeBufferPointer { entries in
         code.values.withUnsafeBufferPointer { values in
@@ -50,11 +68,27 @@ package func weightGradients(
               let row = rows.map { Int($0[j]) } ?? j
               let e = nested?.strip(of: j).base ?? residual.base
               var biasSum: Float = 0
-              for use in uses { biasSum += gradients[Int(entries[use])] }
+              if isDense {
+                biasSum = totals.base[j - range.lowerBound]
+              } else {
+                for use in uses { biasSum += gradients[Int(entries[use])] }
+              }
               bias[row] = accumulating ? bias[row] + biasSum : biasSum
               if uses.isEmpty && leavingUnused { continue }
               let (decRow, encRow) = (dec + row * d, enc + row * d)
               var i = 0
+              if isDense {
+                let a = products.base + (j - range.lowerBound) * d
+                let g = a + range.count * d
+                if accumulating {
+                  accumulate(a, times: 1, into: decRow, count: d)
+                  accumulate(g, times: 1, into: encRow, count: d)
+                } else {
+                  decRow.update(from: a, count: d)
+                  encRow.update(from: g, count: d)
+                }
+                i = d
+              }
               // Four vectors of each gradient stay in registers over all uses.
               while i + 64 <= d {
                 var (a0, a1, a2, a3) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)

@@ -1,13 +1,9 @@
 import LinearAlgebra
 
 extension SparseAutoencoder {
-  /// Share of active latents above which matrix products beat the sparse kernels (`isDense`); measured at
-  /// d 768, n 24,576 and d 64, n 512, see docs/design.md.
-  static var denseFraction: Double { 1 / 16 }
-
   /// Whether the next step works on a full matrix of latents; a function of the steps before, kept in checkpoints.
   func isDense(_ rule: any DenseLatentRule) -> Bool {
-    rule.isDenseCapable && activity.activeFraction > Self.denseFraction
+    rule.isDenseCapable && min(activity.activeFraction, rule.mostActive) > rule.denseShare
   }
 
   /// The step of `computeGradients` by matrix products, over 1,024 tokens at a time. Fills the residual, the gradients of

@@ -132,7 +132,8 @@ extension SparseAutoencoder {
         of: workspace.centred.strip.rows(part), workspace.code, decoder: $0, batchRows: tokens, losses: &losses)
     }
     rule.backward(&workspace.code, batchRows: tokens, losses: &losses)
-    let index = workspace.code.byLatent()
+    let index = workspace.code.byLatent(
+      placing: !workspace.code.isDense || rule.keepsInactive || nested != nil)
     let isFirst = part.lowerBound == 0
     let used = (0..<Int32(configuration.dSAE)).filter { index.uses(of: Int($0)) > 0 }
     if !isFirst {

@@ -235,6 +235,99 @@ import Testing
     #expect(code.smallestValue == (0..<tokens).flatMap { code.row($0).map(\.value) }.min())
   }
 
+  /// Codes that go through matrix products: with rows that have none, and more latents and tokens than one tile has.
+  @Test(arguments: [(64, 1, 1), (67, 5, 13), (300, 17, 131), (600, 3, 1100)])
+  func productsOfDenseCodesEqualTheLoopsOverEntries(tokens: Int, d: Int, n: Int) {
+    var random = SeededGenerator(seed: 27)
+    let rows = (0..<tokens).map { b in
+      (0..<n).filter { _ in b % 5 != 2 && Int.random(in: 0..<3, using: &random) == 0 || n == 1 }.map {
+        (latent: $0, value: Float.random(in: 0...2, using: &random))
+      }
+    }
+    var code = SparseCode(nLatents: n, rows: rows)
+    #expect(code.isDense)
+    let w = Matrix(n, d, random.floats(n * d))
+    let x = Matrix(tokens, d, random.floats(tokens * d))
+    let bias = Matrix(1, d, random.floats(d))
+    let residual = Matrix(tokens, d)
+    let squares = decodeResidual(&code, w, target: x.strip, scale: 0.3, into: residual.strip)
+    let recon = Matrix(tokens, d)
+    decodeLatents(code, w, bias: bias, into: recon.strip)
+    let gradients = (0..<tokens).map { b in
+      code.row(b).map { entry in
+        0.3 * (0..<d).reduce(Float(0)) { $0 + residual[b, $1] * w[entry.latent, $1] }
+      }
+    }
+    for b in 0..<tokens {
+      for i in 0..<d {
+        let sum = code.row(b).reduce(0) { $0 + Double($1.value) * Double(w[$1.latent, i]) }
+        #expect(abs(Double(residual[b, i]) - (sum - Double(x[b, i]))) < 1e-4 * (abs(sum) + 1))
+        #expect(abs(Double(recon[b, i]) - (sum + Double(bias[0, i]))) < 1e-4 * (abs(sum) + 1))
+      }
+    }
+    #expect(abs(squares - sumOfSquares(residual)) < 1e-5 * squares)
+
+    // An index of uses alone is enough.
+    let index = code.byLatent(placing: false)
+    var dDec = Matrix(n, d, repeating: 0.5)
+    var dEnc = Matrix(n, d, repeating: 0.25)
+    var dBias = Matrix(1, n, repeating: 1)
+    weightGradients(
+      code, index, residual: residual.strip, scale: 0.3, x: x.strip, dDec: &dDec, dEnc: &dEnc, dBias: &dBias,
+      accumulating: true)
+    var valueSums = Matrix(n, d)
+    useSums(code, index, of: .value, times: x, into: &valueSums)
+    var gradientSums = Matrix(1, n)
+    addGradientSums(code, index, into: &gradientSums, accumulating: false)
+    let dX = Matrix(tokens, d)
+    inputGradients(code, w, into: dX.strip)
+    func zeros(_ count: Int) -> [Double] { [Double](repeating: 0, count: count) }
+    var (dec, enc, sums) = (zeros(n * d), zeros(n * d), zeros(n * d))
+    var ofBias = zeros(n)
+    for b in 0..<tokens {
+      var dRow = zeros(d)
+      for (entry, gradient) in zip(code.row(b), gradients[b]) {
+        ofBias[entry.latent] += Double(gradient)
+        for i in 0..<d {
+          dec[entry.latent * d + i] += 0.3 * Double(entry.value) * Double(residual[b, i])
+          enc[entry.latent * d + i] += Double(gradient) * Double(x[b, i])
+          sums[entry.latent * d + i] += Double(entry.value) * Double(x[b, i])
+          dRow[i] += Double(gradient) * Double(w[entry.latent, i])
+        }
+      }
+      for i in 0..<d { #expect(abs(Double(dX[b, i]) - dRow[i]) < 1e-3 * (abs(dRow[i]) + 1)) }
+    }
+    for j in 0..<n {
+      #expect(abs(Double(dBias[0, j]) - 1 - ofBias[j]) < 1e-3 * (abs(ofBias[j]) + 1))
+      #expect(abs(Double(gradientSums[0, j]) - ofBias[j]) < 1e-3 * (abs(ofBias[j]) + 1))
+      for i in 0..<d {
+        #expect(abs(Double(dDec[j, i]) - 0.5 - dec[j * d + i]) < 1e-3 * (abs(dec[j * d + i]) + 1))
+        #expect(abs(Double(dEnc[j, i]) - 0.25 - enc[j * d + i]) < 1e-3 * (abs(enc[j * d + i]) + 1))
+        #expect(abs(Double(valueSums[j, i]) - sums[j * d + i]) < 1e-3 * (abs(sums[j * d + i]) + 1))
+      }
+    }
+  }
+
+  @Test(arguments: [(0, 3, 1), (1, 1, 1), (7, 16, 3), (70, 33, 5), (130, 97, 40), (3, 1025, 1025)])
+  func largestOfDenseRowsAreThoseOfSorting(tokens: Int, n: Int, k: Int) {
+    var random = SeededGenerator(seed: 28)
+    // Halves: ties are many, zeros too.
+    let values = random.floats(tokens * n, in: -2...2).map { ($0 * 2).rounded() / 2 }
+    let bias = Matrix(1, n, random.floats(n, in: -1...1).map { ($0 * 2).rounded() / 2 })
+    var acts = Matrix(tokens, n, values)
+    let (sum, nActive) = keepLargest(k, of: &acts, bias: bias)
+    var (expectedSum, expectedActive) = (0.0, 0)
+    for b in 0..<tokens {
+      let row = (0..<n).map { values[b * n + $0] + bias[0, $0] }
+      let kept = Set(row.indices.filter { row[$0] > 0 }.sorted { (row[$0], -$0) > (row[$1], -$1) }.prefix(k))
+      for j in 0..<n { #expect(acts[b, j] == (kept.contains(j) ? row[j] : 0), "token \(b), latent \(j)") }
+      expectedSum += kept.reduce(0) { $0 + Double(row[$1]) }
+      expectedActive += kept.count
+    }
+    #expect(nActive == expectedActive)
+    #expect(abs(sum - expectedSum) < 1e-6 * (expectedSum + 1))
+  }
+
   @Test func gradientsOfNamedRowsGoToThem() {
     var random = SeededGenerator(seed: 22)
     var code = SparseCode(nLatents: 2, rows: [[(0, 1)], [(1, 2)]])

@@ -288,10 +288,11 @@ import Testing
     }
   }
 
-  @Test func denseAndSparseStepsAgree() throws {
+  @Test(arguments: [SAEConfiguration.Architecture.relu, .topk])
+  func denseAndSparseStepsAgree(architecture: SAEConfiguration.Architecture) throws {
     var random = SeededGenerator(seed: 12)
     let (d, n, tokens) = (9, 40, 70)
-    let configuration = SAEConfiguration(architecture: .relu, dIn: d, dSAE: n, l1: 0.3)
+    let configuration = SAEConfiguration(architecture: architecture, dIn: d, dSAE: n, k: 7, l1: 0.3)
     let x = Matrix(tokens, d, random.floats(tokens * d))
     let sparse = try SparseAutoencoder(configuration, seed: 4)
     let dense = try SparseAutoencoder(configuration, seed: 4)
