@@ -114,13 +114,19 @@ package func normalizeRows(_ matrix: inout Matrix) {
 }
 
 extension Matrix {
-  package mutating func scale(by factor: Float) { multiply(base, by: factor, count: count) }
+  package mutating func scale(by factor: Float) {
+    let base = base
+    Threads.forEachRange(count, grain: 1 << 16) { multiply(base + $0.lowerBound, by: factor, count: $0.count) }
+  }
 
   /// self += factor·other, of the same shape.
   package mutating func add(_ other: borrowing Matrix, times factor: Float = 1) {
     precondition(
       rows == other.rows && columns == other.columns, "[\(other.rows), \(other.columns)] to [\(rows), \(columns)]")
-    accumulate(other.base, times: factor, into: base, count: count)
+    let (source, target) = (other.base, base)
+    Threads.forEachRange(count, grain: 1 << 16) {
+      accumulate(source + $0.lowerBound, times: factor, into: target + $0.lowerBound, count: $0.count)
+    }
   }
 
   /// A copy of the rows named.

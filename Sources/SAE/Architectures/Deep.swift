@@ -148,10 +148,10 @@ package final class Deep: Autoencoder {
 
   /// From dLoss/dx̂ of a part to the gradients of all parameters, which are added to.
   private func propagate(
-    _ dRecon: borrowing Matrix, x: borrowing Matrix, batchRows: Int, uses: inout [Int], losses: inout StepLosses,
+    _ dRecon: consuming Matrix, x: borrowing Matrix, batchRows: Int, uses: inout [Int], losses: inout StepLosses,
     dInput: Strip? = nil
   ) {
-    var gradient = dRecon.copy()
+    var gradient = dRecon
     for (i, layer) in decoder.enumerated().reversed() {
       if i == 0 {
         layer.backward(&gradient, x: decoded)
@@ -165,7 +165,7 @@ package final class Deep: Autoencoder {
     losses.l1 += code.sumOfValues / Double(batchRows * configuration.dIn)
     latentGradients(&code, wDec.value, dOut: gradient.strip)
     rule.backward(&code, batchRows: batchRows, losses: &losses)
-    let index = code.byLatent()
+    let index = code.byLatent(placing: !code.isDense)
     for j in uses.indices { uses[j] += index.uses(of: j) }
     useSums(code, index, of: .value, times: gradient, into: &wDec.gradient, accumulating: true)
     useSums(code, index, of: .gradient, times: sparseInput, into: &wEnc.gradient, accumulating: true)
