@@ -132,11 +132,16 @@ struct BenchTrainCommand: ParsableCommand {
     let steps = steps ?? (options.cache == nil ? 8 : 60)
     guard (1...10_000).contains(steps) else { throw ValidationError("--steps \(steps): allowed are 1 to 10,000") }
     var report = BenchReport()
+    func addMachine(to result: inout TrainBenchmark.Result) {
+      result.profile.machineGFLOPs = MachineSpeed.gemmGFLOPs()
+      result.profile.machineGBs = MachineSpeed.copyGBs()
+    }
     if options.cache == nil && options.model == nil {
-      let result = try TrainBenchmark(
+      var result = try TrainBenchmark(
         sae.configuration(width: d, latents: "24576"), batch: sae.batch, steps: steps, optimizer: optimizer,
         startL0: sae.startL0
       ).run()
+      addMachine(to: &result)
       if options.json && options.out == nil { return try printJSON(result) }
       report.train = result
       guard options.out == nil else { return try options.print(report) }
@@ -148,6 +153,7 @@ struct BenchTrainCommand: ParsableCommand {
         (\(fixed(result.minSecondsPerStep * 1e3, 1)) to \(fixed(result.maxSecondsPerStep * 1e3, 1)) of \(steps)); \
         L0 \(fixed(result.l0, 1)); encoder's share of arithmetic \(Int(result.encoderGFLOPs)) GFLOP/s; \
         optimizer \(fixed(result.medianSecondsPerOptimization * 1e3, 1)) ms, \(fixed(result.optimizerGBs, 1)) GB/s
+        \(result.profile.text)
         """)
       return
     }
@@ -156,11 +162,13 @@ struct BenchTrainCommand: ParsableCommand {
     let (path, holder) = try options.readable(subject, hook, tokens: 16 * sae.batch, Interruption().flag)
     let cache = try CacheReader(path: path)
     report.residentBefore = try ReadBenchmark.residentShare(cache: path, hook: hook)
-    report.train = try TrainBenchmark(
+    var result = try TrainBenchmark(
       sae.configuration(width: cache.hook(hook).width, latents: "8x"), batch: sae.batch, steps: steps,
       optimizer: optimizer,
       source: CacheBatches(cache, hook: hook, batchSize: sae.batch, seed: 0), startL0: sae.startL0
     ).run()
+    addMachine(to: &result)
+    report.train = result
     try options.print(report)
     _ = holder
   }

@@ -100,7 +100,6 @@ struct BenchSAEOptions: ParsableArguments {
     guard startL0.map({ $0 > 0 }) ?? true else {
       throw ValidationError("--start-l0 \(startL0 ?? 0): it must be above 0")
     }
-    guard startL0 == nil || arch != .deep else { throw ValidationError("--start-l0 means nothing to --arch deep") }
   }
 
   func configuration(width: Int, latents standard: String) throws -> SAEConfiguration {

@@ -105,8 +105,32 @@ extension TrainBenchmark.Result {
     \(threeDigits(tokensPerSecond)) tokens/s; \(fixed(medianSecondsPerStep * 1e3, 1)) ms/step \
     (\(fixed(minSecondsPerStep * 1e3, 1)) to \(fixed(maxSecondsPerStep * 1e3, 1)))\
     \(lanes.first.map { "; " + Verdict.training($0) } ?? "")
-    \(laneTable(lanes))
+    \(laneTable(lanes))\(profile.phases.isEmpty ? "" : "\n" + profile.text)
     """
+  }
+}
+
+extension StepProfile {
+  /// A table of the phases of a step, beside what the machine gives.
+  package var text: String {
+    var table = TextTable([
+      ("phase of a step", .left), ("ms", .right), ("share", .right), ("needed arithmetic", .right), ("memory", .right),
+      ("of the machine", .right), ("", .left),
+    ])
+    for phase in phases {
+      let ofMachine =
+        phase.gflops.flatMap { rate in machineGFLOPs.map { rate / $0 } }
+        ?? phase.gigabytesPerSecond.flatMap { rate in machineGBs.map { rate / $0 } }
+      table.add([
+        phase.name, fixed(phase.secondsPerStep * 1e3, 2), Verdict.percent(share(of: phase)),
+        phase.gflops.map { "\(threeDigits($0)) GFLOP/s" } ?? "",
+        phase.gigabytesPerSecond.map { "\(threeDigits($0)) GB/s" } ?? "", ofMachine.map(Verdict.percent) ?? "",
+        textBar(share(of: phase)),
+      ])
+    }
+    guard let machineGFLOPs, let machineGBs else { return table.text }
+    return table.text
+      + "\nthe machine: products at \(threeDigits(machineGFLOPs)) GFLOP/s, copies at \(threeDigits(machineGBs)) GB/s"
   }
 }
 

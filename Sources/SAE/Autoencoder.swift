@@ -6,6 +6,8 @@ package protocol Autoencoder: AnyObject {
   /// Trained tensors, and the gradients of the last step.
   var parameters: [Parameter] { get }
   var activity: LatentActivity { get set }
+  /// Called at the end of each phase of `computeGradients`, by whoever times them; nil costs nothing.
+  var onPhase: ((StepPhase) -> Void)? { get set }
   /// Numbers that steps change besides parameters and activity, for checkpoints.
   var state: [Double] { get set }
   /// Whether `encode` standardizes each token first, and `decode` gives it its mean and deviation back. Of training, whose
@@ -14,6 +16,8 @@ package protocol Autoencoder: AnyObject {
 
   /// Called once before the first step with a batch of activations, for starting values that depend on them.
   func prepare(from sample: borrowing Matrix)
+  /// Shifts the encoder's biases, all alike, so that about `l0` pre-activations per token of `sample` are positive.
+  func lowerBias(toL0 l0: Double, on sample: borrowing Matrix)
   /// Called before step `step` of `nSteps`, from 0: what depends on the progress of training is set.
   func begin(step: Int, of nSteps: Int)
   /// Losses of the local objective on the batch `x` [B, dIn] and their exact gradients; records the latents' activity.
@@ -34,6 +38,22 @@ package protocol Autoencoder: AnyObject {
 
 extension Autoencoder {
   package func backward(_ dRecon: borrowing Matrix) -> StepLosses { backward(dRecon, dInput: nil) }
+}
+
+/// What a step does, one after the other, some of it for each part of the batch.
+package enum StepPhase: String, Codable, Sendable, CaseIterable {
+  /// Products of the encoder and the selection of latents.
+  case encode
+  /// The reconstruction, and the gradients of latents.
+  case decode
+  /// Penalties, and the way of gradients back through the architecture's rule.
+  case rule
+  /// Weight gradients.
+  case gradients
+  /// Hidden layers of `deep`, both ways.
+  case hidden
+  /// Everything else.
+  case rest
 }
 
 /// The losses of one batch, in the units of docs/design.md.

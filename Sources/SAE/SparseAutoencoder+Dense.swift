@@ -26,12 +26,15 @@ extension SparseAutoencoder {
       gemm(workspace.centred, rows: range, wEnc.value, into: &workspace.acts, rows: all, transposeB: true)
       sum += rule.activate(dense: &workspace.acts, bias: bEnc.value).sum
       for (j, count) in positiveCounts(workspace.acts).enumerated() { uses[j] += Int(count) }
+      onPhase?(.encode)
       withDecoder { decoder in
         gemm(workspace.acts, rows: all, decoder, into: &workspace.residual, rows: range, accumulating: true)
         gemm(
           workspace.residual, rows: range, decoder, into: &workspace.dActs, rows: all, transposeB: true, alpha: scale)
       }
+      onPhase?(.decode)
       rule.backward(dense: &workspace.dActs, acts: workspace.acts, batchRows: tokens)
+      onPhase?(.rule)
       let accumulating = start > 0
       gemm(
         workspace.acts, rows: all, workspace.residual, rows: range, into: &wDec.gradient, rows: 0..<n, transposeA: true,
@@ -41,6 +44,7 @@ extension SparseAutoencoder {
         accumulating: accumulating)
       let dBias = columnSums(workspace.dActs)
       if accumulating { bEnc.gradient.add(dBias) } else { bEnc.gradient = dBias }
+      onPhase?(.gradients)
     }
     losses.l1 = sum / Double(tokens * configuration.dIn)
     rule.addLosses(sum: sum, batchRows: tokens, to: &losses)

@@ -14,6 +14,7 @@ extension SparseAutoencoder {
     encodeLatents(
       workspace.centred.strip, wEnc.value, bias: bEnc.value, selecting: .topK(widerK), into: &workspace.wideCode)
     workspace.code.assign(largest: k, ofEachRowOf: workspace.wideCode)
+    onPhase?(.encode)
     var uses = [Int](repeating: 0, count: configuration.dSAE)
     let narrow = decode(0..<workspace.centred.rows, scale: scale, uses: &uses, losses: &losses)
 
@@ -23,10 +24,12 @@ extension SparseAutoencoder {
         &workspace.wideCode, $0, target: workspace.centred.strip, scale: scale * Self.wideWeight,
         into: workspace.wideResidual.strip)
     }
+    onPhase?(.decode)
     weightGradients(
       workspace.wideCode, workspace.wideCode.byLatent(), residual: workspace.wideResidual.strip,
       scale: scale * Self.wideWeight, x: workspace.centred.strip, dDec: &wDec.gradient, dEnc: &wEnc.gradient,
       dBias: &bEnc.gradient, accumulating: true)
+    onPhase?(.gradients)
     losses.sparsity = squares / Double(workspace.residual.count)
     losses.total += Double(Self.wideWeight) * losses.sparsity
     return (narrow, uses)

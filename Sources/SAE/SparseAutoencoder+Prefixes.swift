@@ -24,6 +24,7 @@ extension SparseAutoencoder {
     let squares = withDecoder {
       decodeNestedResiduals(&workspace.code, $0, target: workspace.centred.strip, scale: scale, into: nested)
     }
+    onPhase?(.decode)
     let whole = squares[squares.count - 1]
     // The caller adds the mean square of the whole.
     let mean = squares.reduce(0, +) / Double(squares.count)

@@ -12,6 +12,7 @@ extension SparseAutoencoder {
     workspace.reserve(tokens: tokens, width: d)
     center(x, by: bDec.value, into: &workspace.centred)
     normalizeDecoder()
+    onPhase?(.rest)
     var losses = StepLosses()
     let scale = 2 / Float(tokens * d)
     let (squares, uses, nEntries): (Double, [Int], Int)
@@ -35,6 +36,7 @@ extension SparseAutoencoder {
     losses.fvu = variance > 0 ? squares / variance : 0
     losses.total += losses.mse
     finish(outputs, uses: uses, nEntries: nEntries, usesResidual: true, losses: &losses)
+    onPhase?(.rest)
     return losses
   }
 
@@ -92,6 +94,7 @@ extension SparseAutoencoder {
       workspace.centred.strip.rows(part), wEnc.value, bias: bEnc.value,
       selecting: rule.selection(rows: part.count, isTraining: true), into: &workspace.code)
     rule.activate(&workspace.code, isTraining: true)
+    onPhase?(.encode)
   }
 
   /// Encode, decode and gradients on active latents only. Fills the residual; returns its Σ of squares, on how many
@@ -115,6 +118,7 @@ extension SparseAutoencoder {
         &workspace.code, $0, target: workspace.centred.strip.rows(part), scale: scale,
         into: workspace.residual.strip.rows(part))
     }
+    onPhase?(.decode)
     propagate(part, scale: scale, uses: &uses, losses: &losses)
     return squares
   }
@@ -132,6 +136,7 @@ extension SparseAutoencoder {
         of: workspace.centred.strip.rows(part), workspace.code, decoder: $0, batchRows: tokens, losses: &losses)
     }
     rule.backward(&workspace.code, batchRows: tokens, losses: &losses)
+    onPhase?(.rule)
     let index = workspace.code.byLatent(
       placing: !workspace.code.isDense || rule.keepsInactive || nested != nil)
     let isFirst = part.lowerBound == 0
@@ -149,6 +154,7 @@ extension SparseAutoencoder {
       wDec.setUsedRows(used)
       wEnc.setUsedRows(used)
     }
+    onPhase?(.gradients)
     rule.finish(workspace.code, index, bEnc: bEnc, isFirst: isFirst)
     if rule.keepsInactive {
       for (j, count) in workspace.code.positiveUses(index).enumerated() { uses[j] += count }

@@ -16,7 +16,7 @@ package final class SparseAutoencoder: Autoencoder {
   /// [1, dIn]; taken from the input and added to the reconstruction.
   package let bDec: Parameter
   package var activity: LatentActivity
-  package var standardizesTokens = false
+  package var onPhase: ((StepPhase) -> Void)?
   let rule: any LatentRule
   /// Entries of a code above which a batch is worked on in parts, so that memory stays bounded while many latents are
   /// active: an entry takes some 40 bytes until its gradients are known.
@@ -61,16 +61,11 @@ package final class SparseAutoencoder: Autoencoder {
 
   package func prepare(from sample: borrowing Matrix) { setDecoderBias(from: sample) }
 
-  /// Shifts all of `bEnc` alike, so that about `l0` pre-activations per token of `sample` are positive.
   package func lowerBias(toL0 l0: Double, on sample: borrowing Matrix) {
     let rows = min(256, sample.rows)
     var centred = Matrix(rows, configuration.dIn)
     center(sample.copy(rows: 0..<rows), by: bDec.value, into: &centred)
-    var preActs = Matrix(rows, configuration.dSAE)
-    gemm(centred, wEnc.value, into: &preActs, transposeB: true)
-    let sorted = preActs.values.sorted(by: >)
-    let place = min(max(0, Int(l0 * Double(rows))), sorted.count - 1)
-    bEnc.value = Matrix(1, configuration.dSAE, repeating: -sorted[place])
+    bEnc.value = uniformBias(toL0: l0, centred, wEnc.value)
   }
 
   package func begin(step: Int, of nSteps: Int) { rule.begin(step: step, of: nSteps) }
@@ -122,6 +117,19 @@ package final class SparseAutoencoder: Autoencoder {
   func withDecoder<R: ~Copyable>(_ body: (borrowing Matrix) -> R) -> R {
     configuration.decoderNorm == .graph ? body(workspace.unitDecoder) : body(wDec.value)
   }
+}
+
+/// A bias [1, n], all its elements alike, with which about `l0` elements of each row of x·wEncᵀ are positive.
+///
+/// - Parameters:
+///   - x: [tokens, d].
+///   - wEnc: [n, d].
+func uniformBias(toL0 l0: Double, _ x: borrowing Matrix, _ wEnc: borrowing Matrix) -> Matrix {
+  var preActs = Matrix(x.rows, wEnc.rows)
+  gemm(x, wEnc, into: &preActs, transposeB: true)
+  let sorted = preActs.values.sorted(by: >)
+  let place = min(max(0, Int(l0 * Double(x.rows))), sorted.count - 1)
+  return Matrix(1, wEnc.rows, repeating: -sorted[place])
 }
 
 /// Buffers kept from step to step; they grow to the batch and stay.

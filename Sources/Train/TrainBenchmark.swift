@@ -31,6 +31,8 @@ package struct TrainBenchmark {
     package var medianSecondsPerOptimization = 0.0
     /// Bytes that the optimizer had to read and write in the last step, in GB per second of its median time.
     package var optimizerGBs = 0.0
+    /// Of this benchmark's own steps, also where another run's were added.
+    package var profile = StepProfile(phases: [])
     /// Where the time went: "train", and the source's own threads.
     package var lanes: [Lane]
 
@@ -93,13 +95,16 @@ package struct TrainBenchmark {
     } else {
       sae.prepare(from: pool[0].matrix)
     }
-    if let startL0, let sae = sae as? SparseAutoencoder {
+    if let startL0 {
       if source == nil {
         sae.lowerBias(toL0: startL0, on: pool[0].matrix)
       } else {
         sae.lowerBias(toL0: startL0, on: read)
       }
     }
+    let clock = PhaseClock()
+    sae.onPhase = { clock.lap($0) }
+    var reading = 0.0
     var seconds: [Double] = []
     var optimizerSeconds: [Double] = []
     var l0 = 0.0
@@ -109,6 +114,8 @@ package struct TrainBenchmark {
       if step == TrainBenchmark.uncounted {
         origin = LapTimer.now
         timer = LapTimer("train", origin: origin, keepsSpans: true)
+        clock.reset()
+        reading = 0
       }
       let start = ContinuousClock.now
       if let source {
@@ -116,8 +123,11 @@ package struct TrainBenchmark {
         try source.read(batch: step, into: &read)
         read.scale(by: scale)
         timer.lap(source.reading, afterWaiting: source.secondsWaited - waited)
+        reading += (ContinuousClock.now - start) / .seconds(1)
+        clock.start()
         l0 = sae.computeGradients(read).l0
       } else {
+        clock.start()
         l0 = sae.computeGradients(pool[step % 4].matrix).l0
       }
       timer.lap(.compute)
@@ -138,7 +148,31 @@ package struct TrainBenchmark {
       medianSecondsPerOptimization: optimization, optimizerGBs: Double(optimizer.bytesMoved) / optimization / 1e9,
       lanes: [timer.lane] + (source?.lanes(since: origin) ?? []))
     result.setSeconds(seconds)
+    var phases =
+      source == nil ? [] : [StepProfile.Phase(name: "reading", secondsPerStep: reading / Double(steps))]
+    phases += clock.phases(
+      steps: steps, of: configuration, batch: batch, l0: l0,
+      product: productSeconds(source == nil ? pool[0].matrix.copy() : read.copy()))
+    phases.append(
+      StepProfile.Phase(
+        name: "optimizer", secondsPerStep: optimizerSeconds.reduce(0, +) / Double(steps),
+        gigabytesPerSecond: result.optimizerGBs))
+    result.profile.phases = phases
     return result
+  }
+
+  /// The least of five products of an encoder with `x`, which has the width of the layer before the latents.
+  private func productSeconds(_ x: borrowing Matrix) -> Double {
+    let width = configuration.architecture == .deep ? configuration.deep.encoder.last ?? x.columns : x.columns
+    guard width == x.columns else { return 0 }
+    let wEnc = Matrix(configuration.dSAE, width, repeating: 0.5)
+    var least = Double.infinity
+    for _ in 0..<5 {
+      let start = ContinuousClock.now
+      encoderProducts(x, wEnc)
+      least = min(least, (ContinuousClock.now - start) / .seconds(1))
+    }
+    return least
   }
 
   private func normals(_ count: Int, seed: UInt64) -> [Float] {

@@ -31,6 +31,19 @@ import Testing
       tokensPerSecond: 4096 / seconds, l0: 16, encoderGFLOPs: 1, lanes: [lane("train", parts)])
   }
 
+  @Test func phasesOfAStepAreSharesOfItAndOfTheMachine() {
+    var profile = StepProfile(phases: [
+      StepProfile.Phase(name: "encoder product", secondsPerStep: 0.003, gflops: 300),
+      StepProfile.Phase(name: "optimizer", secondsPerStep: 0.001, gigabytesPerSecond: 20),
+    ])
+    let cells = profile.text.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
+    #expect(cells[2].hasPrefix("encoder product 3.00 75 % 300 GFLOP/s"))
+    #expect(cells[3].hasPrefix("optimizer 1.00 25 % 20.0 GB/s"))
+    (profile.machineGFLOPs, profile.machineGBs) = (400, 40)
+    #expect(profile.text.contains("300 GFLOP/s") && profile.text.contains(" 50 %"))
+    #expect(profile.text.hasSuffix("products at 400 GFLOP/s, copies at 40.0 GB/s"))
+  }
+
   private var report: BenchReport {
     var report = BenchReport()
     report.machine = machine

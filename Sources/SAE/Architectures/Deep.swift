@@ -26,6 +26,7 @@ package final class Deep: Autoencoder {
   let bDec: Parameter
   private let decoder: [DeepLayer]
   package var activity: LatentActivity
+  package var onPhase: ((StepPhase) -> Void)?
   private let rule: any LatentRule
   /// Factor on what `encode` is given and divisor of what `decode` returns: 1 in training. A file for raw activations has
   /// the run's here, which nonlinear layers cannot take in.
@@ -102,6 +103,11 @@ package final class Deep: Autoencoder {
   /// Sets the last bias to the geometric median of `sample`, as other kinds have it.
   package func prepare(from sample: borrowing Matrix) { lastLayer.bias.value = geometricMedian(sample) }
 
+  package func lowerBias(toL0 l0: Double, on sample: borrowing Matrix) {
+    embed(sample.copy(rows: 0..<min(256, sample.rows)))
+    bEnc.value = uniformBias(toL0: l0, sparseInput, wEnc.value)
+  }
+
   package func begin(step: Int, of nSteps: Int) { rule.begin(step: step, of: nSteps) }
 
   /// Up to the sparse layer's input.
@@ -124,6 +130,7 @@ package final class Deep: Autoencoder {
     if decoded.rows != code.rows { decoded = Matrix(uninitialized: code.rows, wDec.value.columns) }
     let zero = Matrix(1, wDec.value.columns)
     decodeLatents(code, wDec.value, bias: zero, into: decoded.strip)
+    onPhase?(.decode)
     activate(&decoded, configuration.deep.decoderActivation, bias: bDec.value)
     for (i, layer) in decoder.enumerated() {
       if i == 0 { layer.forward(decoded) } else { decoder[i - 1].withResult { layer.forward($0) } }
@@ -162,9 +169,12 @@ package final class Deep: Autoencoder {
     }
     if !decoder.isEmpty { passBack(&gradient, through: configuration.deep.decoderActivation, result: decoded) }
 
+    onPhase?(.hidden)
     losses.l1 += code.sumOfValues / Double(batchRows * configuration.dIn)
     latentGradients(&code, wDec.value, dOut: gradient.strip)
+    onPhase?(.decode)
     rule.backward(&code, batchRows: batchRows, losses: &losses)
+    onPhase?(.rule)
     let index = code.byLatent(placing: !code.isDense)
     for j in uses.indices { uses[j] += index.uses(of: j) }
     useSums(code, index, of: .value, times: gradient, into: &wDec.gradient, accumulating: true)
@@ -174,11 +184,13 @@ package final class Deep: Autoencoder {
 
     if encoder.isEmpty {
       if let dInput { inputGradients(code, wEnc.value, into: dInput) }
+      onPhase?(.gradients)
       return
     }
     gradient = Matrix(uninitialized: code.rows, wEnc.value.columns)
     inputGradients(code, wEnc.value, into: gradient.strip)
-    let afterResidual = gradient.copy()
+    onPhase?(.gradients)
+    let afterResidual = dInput == nil ? Matrix(0, 0) : gradient.copy()
     for (i, layer) in encoder.enumerated().reversed() {
       if i == 0 {
         layer.backward(&gradient, x: x)
@@ -187,6 +199,7 @@ package final class Deep: Autoencoder {
         gradient = layer.inputGradient(gradient)
       }
     }
+    onPhase?(.hidden)
     guard let dInput, let first = encoder.first else { return }
     let atInput = first.inputGradient(gradient)
     dInput.assign(atInput.strip)
@@ -215,8 +228,11 @@ package final class Deep: Autoencoder {
     var uses = [Int](repeating: 0, count: configuration.dSAE)
     for part in cut(tokens) {
       let rows = x.copy(rows: part)
+      onPhase?(.rest)
       embed(rows)
+      onPhase?(.hidden)
       select(isTraining: true)
+      onPhase?(.encode)
       var residual = Matrix(uninitialized: part.count, d)
       reconstruct(code, into: residual.strip)
       residual.add(rows, times: -1)
@@ -229,6 +245,7 @@ package final class Deep: Autoencoder {
     losses.fvu = variance > 0 ? squares / variance : 0
     losses.total += losses.mse
     record(uses, tokens: tokens, &losses)
+    onPhase?(.rest)
     return losses
   }
 
