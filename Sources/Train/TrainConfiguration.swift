@@ -309,8 +309,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     if let annealUpdates { configuration.annealUpdates = annealUpdates }
     configuration.initialization = initialization
     if arch == .deep {
-      configuration.deep.encoder = try DeepShape.widths(encoderHidden ?? "1x", of: "encoder-hidden", dIn: width)
-      configuration.deep.decoder = try DeepShape.widths(decoderHidden ?? "1x", of: "decoder-hidden", dIn: width)
+      (configuration.deep.encoder, configuration.deep.decoder) = try hiddenWidths(width: width)
     }
     if let sparseLayer { configuration.deep.sparse = sparseLayer }
     if let encoderActivation { configuration.deep.encoderActivation = encoderActivation }
@@ -321,11 +320,32 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     return configuration
   }
 
+  /// deep: widths of the layers before and after the sparse one.
+  private func hiddenWidths(width: Int) throws -> (encoder: [Int], decoder: [Int]) {
+    (
+      try DeepShape.widths(encoderHidden ?? "1x", of: "encoder-hidden", dIn: width),
+      try DeepShape.widths(decoderHidden ?? "1x", of: "decoder-hidden", dIn: width)
+    )
+  }
+
   /// Memory that training takes for activations of `width`, at least: encoder and decoder, each with gradient and what
-  /// the optimizer keeps, in f32; then the batch, centred, and its residual.
+  /// the optimizer keeps, in f32; then the batch, centred, and its residual. Hidden layers have weights of their own, and
+  /// each its results and their gradient.
   package func memoryBytes(width: Int) throws -> Double {
-    let copies = 2 * (2 + optimizerConfiguration.nCopies)
-    return 4 * Double(width) * (Double(copies) * Double(try latentCount(width: width)) + 3 * Double(batch))
+    let latents = Double(try latentCount(width: width))
+    var weights = 2 * Double(width) * latents
+    var perToken = 3 * Double(width)
+    if arch == .deep {
+      let (encoder, decoder) = try hiddenWidths(width: width)
+      func sum(_ widths: [Int]) -> Double {
+        zip(widths, widths.dropFirst()).reduce(0) { $0 + Double($1.0) * Double($1.1) }
+      }
+      weights =
+        latents * Double((encoder.last ?? width) + (decoder.first ?? width)) + sum([width] + encoder)
+        + sum(decoder + (decoder.isEmpty ? [] : [width]))
+      perToken += (encoder + decoder).reduce(0) { $0 + 2 * Double($1) }
+    }
+    return 4 * (Double(2 + optimizerConfiguration.nCopies) * weights + perToken * Double(batch))
   }
 
   /// Throws `TrainError.invalid` or `SAEError.invalid` for what makes no sense with activations of `width`, or needs more

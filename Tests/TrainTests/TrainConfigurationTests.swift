@@ -52,6 +52,20 @@ import Train
     #expect(configuration.k == 7 && configuration.cache == "c" && configuration.batch == 4096)
   }
 
+  @Test func memoryCountsHiddenLayers() throws {
+    var configuration = TrainConfiguration(cache: "c", hook: "h", out: "o")
+    (configuration.latents, configuration.batch) = ("10", 3)
+    // Four copies (value, gradient, two moments) of 2·5·10 weights, and 3·5 floats per token.
+    #expect(try configuration.memoryBytes(width: 5) == 4 * (4 * 100 + 15 * 3))
+    configuration.arch = .deep
+    (configuration.encoderHidden, configuration.decoderHidden) = ("7,5", "6")
+    // 5→7→5, 10 latents between widths 5 and 6, 6→5; twice the widths 7, 5, 6 per token besides.
+    let weights: Double = 5 * 7 + 7 * 5 + 10 * (5 + 6) + 6 * 5
+    #expect(try configuration.memoryBytes(width: 5) == 4 * (4 * weights + (15 + 36) * 3))
+    configuration.decoderHidden = "none"
+    #expect(try configuration.memoryBytes(width: 5) == 4 * (4 * (70 + 100) + (15 + 24) * 3))
+  }
+
   @Test func unknownKeySuggestsTheNearest() {
     #expect(throws: TrainError.self) { _ = try TrainConfiguration(yaml: "latent: 5", path: "x.yaml") }
     do {
