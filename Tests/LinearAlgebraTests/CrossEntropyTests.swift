@@ -33,14 +33,34 @@ import Testing
     for i in 0..<rows {
       let expected = targets[i].map { -p[i][Int($0)] } ?? 0
       #expect(abs(Double(losses[i]) - expected) < 1e-5)
-      #expect(both.original[i] == losses[i])
+      #expect(abs(both.original[i] - losses[i]) < 1e-5)
       #expect(abs(Double(both.spliced[i]) - (targets[i].map { -q[i][Int($0)] } ?? 0)) < 1e-5)
       let kl = zip(p[i], q[i]).map { Foundation.exp($0) * ($0 - $1) }.reduce(0, +)
       #expect(abs(Double(both.kl[i]) - kl) < 1e-5)
+      let distance = zip(p[i], q[i]).map { abs(Foundation.exp($0) - Foundation.exp($1)) }.reduce(0, +) / 2
+      #expect(abs(Double(both.distance[i]) - distance) < 1e-5)
+      // The likeliest token, but for those whose logits differ by rounding.
+      let (a, b) = (Int(both.originalTop[i]), Int(both.splicedTop[i]))
+      #expect(p[i][a] > (p[i].max() ?? 0) - 1e-5 && q[i][b] > (q[i].max() ?? 0) - 1e-5)
     }
     let same = divergence(
       original: a.strip, spliced: a.strip, unembedding: u.strip, targets: targets, scratch: scratch)
-    #expect(same.kl.allSatisfy { $0 == 0 })
+    #expect(same.kl.allSatisfy { $0 == 0 } && same.distance.allSatisfy { $0 == 0 })
+    #expect(same.originalTop == same.splicedTop)
+  }
+
+  @Test(arguments: [1, 15, 16, 17, 1024, 1040, 2083])
+  func likeliestTokenIsTheFirstOfEqualOnes(vocabulary: Int) {
+    for first in Set([0, vocabulary / 2, vocabulary - 1]) {
+      // The logits are the unembedding's: 1 at `first` and from there on every third token.
+      let u = Matrix(vocabulary, 1, (0..<vocabulary).map { $0 >= first && ($0 - first) % 3 == 0 ? 1 : -1 })
+      let up = Matrix(1, 1, [1])
+      let down = Matrix(1, 1, [-1])
+      let found = divergence(
+        original: up.strip, spliced: down.strip, unembedding: u.strip, targets: [nil], scratch: UnembeddingScratch())
+      #expect(found.originalTop == [UInt32(first)] && found.original == [0] && found.spliced == [0])
+      #expect(found.splicedTop == [u.values.firstIndex(of: -1).map { UInt32($0) } ?? 0])
+    }
   }
 
   @Test func extremeLogitsStayFinite() {
@@ -48,5 +68,11 @@ import Testing
     let u = Matrix(3, 1, [1, 0, -1])
     let losses = crossEntropy(states.strip, unembedding: u.strip, targets: [0, 0], scratch: UnembeddingScratch())
     #expect(losses == [0, 2000])
+    let opposite = Matrix(2, 1, [-1000, 1000])
+    let both = divergence(
+      original: states.strip, spliced: opposite.strip, unembedding: u.strip, targets: [0, 0],
+      scratch: UnembeddingScratch())
+    #expect(both.original == [0, 2000] && both.spliced == [2000, 0])
+    #expect(both.kl == [2000, 2000] && both.distance == [1, 1])
   }
 }

@@ -15,4 +15,20 @@ import Testing
       #expect(abs(norm - naive) <= 1e-5 * naive)
     }
   }
+
+  @Test(arguments: [(0, 3), (1, 1), (3, 0), (7, 5), (257, 17), (520, 33)])
+  func distancesEqualNaiveOnes(rows: Int, columns: Int) {
+    var random = SeededGenerator(seed: 7)
+    let (x, y) = (random.floats(rows * columns), random.floats(rows * columns))
+    let distances = squaredDistances(Matrix(rows, columns, x), Matrix(rows, columns, y))
+    #expect(distances.count == rows)
+    for (row, distance) in distances.enumerated() {
+      var naive = 0.0
+      for i in row * columns..<(row + 1) * columns {
+        let difference = Double(x[i]) - Double(y[i])
+        naive += difference * difference
+      }
+      #expect(abs(distance - naive) <= 1e-5 * naive)
+    }
+  }
 }
