@@ -19,7 +19,7 @@ package struct RunFolder: Sendable {
   var metrics: String { "\(path)/metrics.jsonl" }
   var sae: String { "\(path)/sae" }
 
-  var isFinished: Bool {
+  package var isFinished: Bool {
     FileManager.default.fileExists(atPath: "\(sae)/\(SAELensFormat.configurationFile)")
   }
 
@@ -80,6 +80,17 @@ package struct RunFolder: Sendable {
     let shown = frames.prefix(8).map { String($0.frame) }.joined(separator: ", ")
     return "\(frames.count == 1 ? "frame" : "frames") \(shown)"
       + (frames.count > 8 ? " and \(frames.count - 8) more" : "")
+  }
+
+  /// What config.yaml says about `keys`, as text; nil for options that are not set.
+  ///
+  /// Throws `TrainError.missing` if it is not there, `.invalid` for a key that no run has.
+  package func options(_ keys: [String]) throws -> [String?] {
+    let path = "\(self.path)/config.yaml"
+    guard let text = FileManager.default.contents(atPath: path) else {
+      throw TrainError.missing("\(path): no such file; give the folder of a run of `actcache train`")
+    }
+    return try TrainConfiguration.options(keys, yaml: String(decoding: text, as: UTF8.self), path: path)
   }
 
   /// The generation of the cache that the run was begun on; nil if there is no run.

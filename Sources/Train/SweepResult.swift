@@ -108,7 +108,7 @@ package struct SweepTable {
   }
 
   /// As RFC 4180 wants it.
-  private static func quoted(_ cell: String) -> String {
+  package static func quoted(_ cell: String) -> String {
     cell.contains { ",\"\n".contains($0) } ? "\"" + cell.replacingOccurrences(of: "\"", with: "\"\"") + "\"" : cell
   }
 }

@@ -224,6 +224,49 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     checkpointSteps = 1000
   }
 
+  /// Reads YAML over the defaults. An unknown key is an error that suggests the nearest known one.
+  package init(yaml text: String, path: String) throws {
+    let known = CodingKeys.allCases.map(\.rawValue)
+    guard let node = try? Yams.compose(yaml: text), let mapping = node.mapping else {
+      throw TrainError.invalid("\(path): not a YAML mapping of names to values")
+    }
+    for key in mapping.keys.compactMap(\.string) where !known.contains(key) {
+      let nearest = nearest(to: key, among: known) ?? ""
+      throw TrainError.invalid(
+        "\(path): unknown key \(key); did you mean \(nearest)? Known: \(known.joined(separator: ", "))")
+    }
+    let defaults = try Yams.compose(yaml: YAMLEncoder().encode(Self.defaults))
+    var merged = defaults?.mapping ?? [:]
+    for (key, value) in mapping { merged[key] = value }
+    do {
+      self = try YAMLDecoder().decode(Self.self, from: Yams.serialize(node: .mapping(merged)))
+    } catch DecodingError.typeMismatch(_, let context), DecodingError.dataCorrupted(let context) {
+      let key = context.codingPath.map(\.stringValue).joined(separator: ".")
+      throw TrainError.invalid("\(path): the value of \(key) does not fit (\(context.debugDescription))")
+    }
+  }
+
+  /// What a YAML file says about some keys, as text; nil for those that it does not have.
+  static func options(_ keys: [String], yaml text: String, path: String) throws -> [String?] {
+    guard let mapping = try? Yams.compose(yaml: text)?.mapping else {
+      throw TrainError.invalid("\(path): not a YAML mapping of names to values")
+    }
+    let known = CodingKeys.allCases.map(\.rawValue)
+    return try keys.map { key in
+      guard known.contains(key) else {
+        throw TrainError.invalid(
+          "no run has an option \(key); did you mean \(nearest(to: key, among: known) ?? "")? Known: "
+            + known.joined(separator: ", "))
+      }
+      return mapping[key]?.scalar?.string
+    }
+  }
+
+  /// As YAML, complete: a run's `config.yaml` replays it.
+  package var yaml: String {
+    get throws { try YAMLEncoder().encode(self) }
+  }
+
   /// Whether every batch of `other`, as it was read, is one of this run, too.
   func sharesBatches(with other: Self) -> Bool {
     (cache, hook, generation, batch, orderSeed ?? seed) == (
