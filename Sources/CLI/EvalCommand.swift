@@ -7,11 +7,13 @@ import LinearAlgebra
 import Report
 import SAE
 import Tokenizer
+import Train
 import Transformer
 
 struct EvalCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "eval", abstract: "Measure SAEs on held-out text, with the reconstruction spliced into the model.")
+    commandName: "eval", abstract: "Measure SAEs on held-out text, with the reconstruction spliced into the model.",
+    discussion: "A run's evaluation is kept in its folder (eval.json), for compare.")
 
   @Argument(help: "Runs (or folders in SAELens' layout).") var runs: [String]
   @Option(help: "The cache they were trained on.") var cache: String
@@ -41,13 +43,17 @@ struct EvalCommand: ParsableCommand {
       let found = try evaluation.run(limit: sequences) { done, all in
         line.update(fraction: Double(done) / Double(all), "\(hook): \(done) of \(all) sequences")
       }
-      for (entry, result) in zip(group, found) {
+      for (entry, evaluated) in zip(group, found) {
+        let run = entry.subject.name
+        if RunFolder(run).isFinished {
+          keep(evaluated, of: run, try StoredEvaluation.Key(run: run, cache: reader, limit: sequences))
+        }
         let latents =
           contexts > 0
           ? try TopContexts(entry.subject.sae, hook: hook, cache: reader).find(
             nLatents: contexts, nContexts: 5, radius: 8)
           : []
-        results.append((entry.place, result, latents))
+        results.append((entry.place, evaluated.result, latents))
       }
     }
     line.finish()
@@ -92,7 +98,31 @@ struct EvalCommand: ParsableCommand {
       \(table.text)
       \(grouped(first.sequences)) held-out sequences, \(grouped(first.tokens)) tokens, \(grouped(first.scoredTokens)) \
       scored; CE and KL in nats, rec.: loss recovered against zero- and mean-ablation
+
+      \(predictions(results))
+      top-1: the likeliest token is the original's (same), the text's (original → spliced); distance ½ Σ|p − q|; error \
+      share: of the CE increase, gone when x − x̂ is put back halfway through the layers left; FVU of the first and the \
+      last of the residual streams after the hook (all in --json)
       """
+  }
+
+  private func predictions(_ results: [EvaluationResult]) -> String {
+    var table = TextTable([
+      ("run", .left), ("top-1 same", .right), ("correct", .right), ("distance", .right), ("error share", .right),
+      ("later FVU", .right), ("SAE µs/token", .right), ("layers", .right), ("predictions", .right),
+    ])
+    for r in results {
+      let later = [r.downstream.first, r.downstream.count > 1 ? r.downstream.last : nil].compactMap {
+        $0.map { fixed($0.fvu, 4) }
+      }
+      table.add([
+        r.run, fixed(r.top1Agreement, 4), "\(fixed(r.top1AccuracyOriginal, 4)) → \(fixed(r.top1AccuracySpliced, 4))",
+        fixed(r.statisticalDistance, 4), r.errorShare.map { fixed($0, 3) } ?? "–",
+        later.isEmpty ? "–" : later.joined(separator: " … "), fixed(r.microsecondsPerToken.encodeDecode, 2),
+        fixed(r.microsecondsPerToken.layers, 2), fixed(r.microsecondsPerToken.predictions, 2),
+      ])
+    }
+    return table.text
   }
 
   private func text(of latent: LatentContexts, _ tokenizer: BPETokenizer?) -> String {
@@ -105,5 +135,12 @@ struct EvalCommand: ParsableCommand {
     }
     return (["latent \(latent.latent), active on \(fixed(latent.frequency * 100, 2)) % of tokens"] + lines)
       .joined(separator: "\n")
+  }
+}
+
+/// Keeps an evaluation in the run's folder; one that cannot be written is no reason to lose the numbers.
+func keep(_ evaluated: Evaluation.Evaluated, of run: String, _ key: StoredEvaluation.Key) {
+  do { try StoredEvaluation(evaluated, key: key).save(in: run) } catch {
+    printError("note: the evaluation was not kept: \(error)")
   }
 }

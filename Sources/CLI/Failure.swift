@@ -47,7 +47,12 @@ func exitStatus(of error: any Error) -> Int32? {
     case .damaged: 65
     }
   case let error as MeasureError: error == .interrupted ? ExitStatus.interrupted : 64
-  case is EvaluateError: 65
+  case let error as EvaluateError:
+    switch error {
+    case .mismatch: 65
+    case .invalid: 64
+    case .missing: 66
+    }
   case is CocoaError, is DecodingError, is EncodingError, is POSIXError: 1
   default: nil
   }

@@ -4,44 +4,6 @@ import LinearAlgebra
 import SAE
 import Transformer
 
-/// What an SAE does to the model's predictions, and how well it reconstructs, on held-out sequences.
-///
-/// The scored positions of a sequence are those that predict a next token of the text: all but the last, padding
-/// excluded. Reconstruction and activity count all positions of text.
-package struct EvaluationResult: Codable, Sendable, Equatable {
-  package var run: String
-  package var hook: String
-  package var architecture: String
-  package var latents: Int
-  /// Held-out sequences, tokens of text in them, and positions that predict a next token.
-  package var sequences = 0
-  package var tokens = 0
-  package var scoredTokens = 0
-  /// Active latents per token.
-  package var l0 = 0.0
-  /// Σ‖x − x̂‖² / Σ‖x − mean‖² over the held-out tokens.
-  package var fvu = 0.0
-  /// Mean over tokens and elements of (x − x̂)², in the cache's normalised units (raw activations times its scale),
-  /// whatever normalisation the run used.
-  package var mse = 0.0
-  /// Latents that were active on at least one held-out token, and the rest.
-  package var alive = 0
-  package var dead = 0
-  /// Next-token cross-entropy in nats: of the model as it is, with the reconstruction in place of the activation, and
-  /// with zeros or the mean of the cache's text in its place.
-  package var ceOriginal = 0.0
-  package var ceSpliced = 0.0
-  package var ceZeroAblated = 0.0
-  package var ceMeanAblated = 0.0
-  /// ceSpliced − ceOriginal; positive is worse.
-  package var ceIncrease = 0.0
-  /// (ablated − spliced) / (ablated − original): 1 is perfect, 0 as bad as the ablation.
-  package var lossRecoveredZero = 0.0
-  package var lossRecoveredMean = 0.0
-  /// KL(original ‖ spliced) of the next-token distributions, nats.
-  package var kl = 0.0
-}
-
 /// Evaluates SAEs of one hook together: the model runs once per held-out batch up to the hook, then once per SAE and
 /// ablation from there on.
 package final class Evaluation {
@@ -65,6 +27,7 @@ package final class Evaluation {
   private let stream: Manifest.Stream
   /// Mean of each channel over the cache, which mean-ablation puts in.
   private let channelMean: [Double]
+  private let later: LaterStreams
   private let subjects: [Subject]
   private let workspace = ForwardWorkspace()
   private let sequencesPerBatch: Int
@@ -83,6 +46,7 @@ package final class Evaluation {
     stream = try cache.hook(name)
     channelMean = stream.statistics?.channelMean ?? [Double](repeating: 0, count: stream.width)
     hook = try model.configuration.hook(named: name)
+    later = LaterStreams(after: hook, in: model.configuration)
     for subject in subjects where subject.sae.configuration.dIn != stream.width {
       throw EvaluateError.mismatch(
         "\(subject.name): the SAE is for activations of width \(subject.sae.configuration.dIn), \(name) has "
@@ -100,146 +64,175 @@ package final class Evaluation {
     sequencesPerBatch = max(1, tokensPerBatch / reader.context)
   }
 
-  /// Sums over tokens of one SAE.
-  private struct Sums {
-    var squares = 0.0
-    var active = 0
+  /// The numbers of one SAE, and the sums they were made of.
+  package struct Evaluated: Codable, Sendable {
+    package var result: EvaluationResult
+    package var sums: SequenceSums
+
+    package init(result: EvaluationResult, sums: SequenceSums) {
+      (self.result, self.sums) = (result, sums)
+    }
+  }
+
+  /// What one SAE did, batch by batch.
+  private struct Record {
+    var sums: SequenceSums
+    /// How often each latent was active.
     var uses: [Int]
-    var ce = 0.0
-    var kl = 0.0
+    /// Seconds.
+    var times = EvaluationResult.Times()
+  }
+
+  /// Sums and variances of the model as it is and of its ablations: the same for every SAE.
+  private struct Baseline {
+    var rows = 0
+    var tokens: [Int] = []
+    var scored: [Int] = []
+    var original: [Double] = []
+    var zero: [Double] = []
+    var mean: [Double] = []
+    var variance: RunningVariance
+    var later: [HookPoint: RunningVariance]
   }
 
   /// Runs over `limit` held-out sequences (all of them by default); `progress` hears how many are done.
-  package func run(limit: Int? = nil, progress: (Int, Int) -> Void = { _, _ in }) throws -> [EvaluationResult] {
+  package func run(limit: Int? = nil, progress: (Int, Int) -> Void = { _, _ in }) throws -> [Evaluated] {
     let nSequences = min(reader.count, limit ?? reader.count)
-    var sums = subjects.map { Sums(uses: [Int](repeating: 0, count: $0.sae.configuration.dSAE)) }
-    var (original, zero, mean) = (0.0, 0.0, 0.0)
-    var (tokens, scored) = (0, 0)
-    var variance = RunningVariance(around: channelMean)
-    let channelMean = channelMean.map { Float($0) }
-
+    let dModel = model.configuration.dModel
+    var records = subjects.map { subject in
+      Record(
+        sums: SequenceSums(
+          own: .init(hook: hook.name, width: stream.width),
+          downstream: later.measured.map { .init(hook: $0.name, width: dModel) }),
+        uses: [Int](repeating: 0, count: subject.sae.configuration.dSAE))
+    }
+    let centers = [Double](repeating: 0, count: dModel)
+    var baseline = Baseline(
+      variance: RunningVariance(around: channelMean),
+      later: Dictionary(uniqueKeysWithValues: later.measured.map { ($0, RunningVariance(around: centers)) }))
     for start in stride(from: 0, to: nSequences, by: sequencesPerBatch) {
       let sequences = try (start..<min(nSequences, start + sequencesPerBatch)).map { try reader.sequence($0) }
       let batch = HeldOutBatch(sequences, context: reader.context)
-      tokens += batch.textRows.count
-      scored += batch.targets.count { $0 != nil }
-
-      let pass = try OriginalPass(model, batch.tokens, hook: hook, workspace: workspace)
-      let text = pass.activations.gather(rows: batch.textRows)
-      variance.add(text)
-      original += try model.crossEntropy(
-        pass.finalState, targets: batch.targets, scratch: workspace.unembedding
-      ).reduce(0) { $0 + Double($1) }
-      let ablated = Matrix(pass.activations.rows, stream.width)
-      zero += try pass.crossEntropy(replacing: ablated, targets: batch.targets)
-      let means = Matrix(
-        pass.activations.rows, stream.width, (0..<pass.activations.rows).flatMap { _ in channelMean })
-      mean += try pass.crossEntropy(replacing: means, targets: batch.targets)
-
-      for (i, subject) in subjects.enumerated() {
-        let code = subject.sae.encode(pass.activations)
-        let recon = subject.sae.decode(code)
-        var error = recon.gather(rows: batch.textRows)
-        error.add(text, times: -1)
-        sums[i].squares += sumOfSquares(error)
-        for row in batch.textRows {
-          for (latent, _) in code.row(Int(row)) {
-            sums[i].uses[latent] += 1
-            sums[i].active += 1
-          }
-        }
-        try pass.run(replacing: recon)
-        let divergence = try model.divergence(
-          original: pass.finalState, spliced: workspace.finalState, targets: batch.targets,
-          scratch: workspace.unembedding)
-        for (row, target) in batch.targets.enumerated() where target != nil {
-          sums[i].ce += Double(divergence.spliced[row])
-          sums[i].kl += Double(divergence.kl[row])
-        }
-      }
+      let pass = try OriginalPass(model, batch.tokens, hook: hook, keeping: later.observed, workspace: workspace)
+      try add(batch, pass, to: &baseline)
+      for (i, subject) in subjects.enumerated() { try add(batch, pass, subject.sae, to: &records[i]) }
       progress(min(nSequences, start + sequencesPerBatch), nSequences)
     }
+    guard baseline.scored.contains(where: { $0 > 0 }) else {
+      throw EvaluateError.mismatch("the held-out sequences hold no position that predicts a next token")
+    }
+    return try zip(subjects, records).map { try evaluated($0, $1, baseline) }
+  }
 
-    for (subject, sums) in zip(subjects, sums) where !(sums.squares + sums.ce + sums.kl).isFinite {
+  private func add(_ batch: HeldOutBatch, _ pass: OriginalPass, to baseline: inout Baseline) throws {
+    let rows = pass.activations.rows
+    baseline.rows += rows
+    baseline.tokens += batch.sumsOverText { _ in 1 }.map { Int($0) }
+    baseline.scored += batch.sumsOverScored { _, _ in 1 }.map { Int($0) }
+    baseline.variance.add(pass.activations, rows: batch.textRows)
+    for point in later.measured {
+      if let values = pass.streams[point] { baseline.later[point]?.add(values.matrix, rows: batch.textRows) }
+    }
+    func sums(_ losses: [Float]) -> [Double] { batch.sumsOverScored { row, _ in Double(losses[row]) } }
+    baseline.original += sums(
+      try model.crossEntropy(pass.finalState, targets: batch.targets, scratch: workspace.unembedding))
+    baseline.zero += sums(try pass.crossEntropy(replacing: Matrix(rows, stream.width), targets: batch.targets))
+    let channelMean = channelMean.map { Float($0) }
+    let means = Matrix(rows, stream.width, (0..<rows).flatMap { _ in channelMean })
+    baseline.mean += sums(try pass.crossEntropy(replacing: means, targets: batch.targets))
+  }
+
+  private func add(
+    _ batch: HeldOutBatch, _ pass: OriginalPass, _ sae: any Autoencoder, to record: inout Record
+  ) throws {
+    let clock = ContinuousClock()
+    let start = clock.now
+    let code = sae.encode(pass.activations)
+    let recon = sae.decode(code)
+    record.times.encodeDecode += (clock.now - start).seconds
+
+    var active = [Int](repeating: 0, count: pass.activations.rows)
+    for row in batch.textRows {
+      let entries = code.row(Int(row))
+      for (latent, _) in entries { record.uses[latent] += 1 }
+      active[Int(row)] = entries.count
+    }
+    record.sums.active += batch.sumsOverText { Double(active[$0]) }
+    let squares = squaredDistances(recon, pass.activations)
+    record.sums.own.squares += batch.sumsOverText { squares[$0] }
+
+    // The splice; what is observed on the way does not count as its time.
+    let spliced = clock.now
+    var observing = Duration.zero
+    var downstream: [HookPoint: [Double]] = [:]
+    var error = Matrix(0, 0)
+    var halfway = Matrix(0, 0)
+    try pass.run(replacing: recon, observing: later.observed) { point, values in
+      let start = clock.now
+      defer { observing += clock.now - start }
+      guard let original = pass.streams[point] else { return }
+      downstream[point] = squaredDistances(values, original.matrix)
+      if point == later.entry {
+        error = original.matrix.copy()
+        error.add(values, times: -1)
+      }
+      if point == later.halfway { halfway = values.copy() }
+    }
+    record.times.layers += (clock.now - spliced - observing).seconds
+    for (i, point) in later.measured.enumerated() {
+      let squares = downstream[point] ?? []
+      record.sums.downstream[i].squares += batch.sumsOverText { squares[$0] }
+    }
+    let compared = clock.now
+    try addPredictions(batch, pass, to: &record.sums)
+    record.times.predictions += (clock.now - compared).seconds
+
+    guard let point = later.halfway else { return }
+    halfway.add(error)
+    try pass.run(from: point, halfway)
+    let losses = try model.crossEntropy(
+      workspace.finalState, targets: batch.targets, scratch: workspace.unembedding)
+    record.sums.ceErrorHalfway += batch.sumsOverScored { row, _ in Double(losses[row]) }
+  }
+
+  /// Compares the predictions from the final state in the workspace with the original's: whatever changed them, so that a
+  /// model whose layers were trained can be measured in the same way, with the SAE and without.
+  private func addPredictions(_ batch: HeldOutBatch, _ pass: OriginalPass, to sums: inout SequenceSums) throws {
+    let change = try model.divergence(
+      original: pass.finalState, spliced: workspace.finalState, targets: batch.targets, scratch: workspace.unembedding)
+    sums.ceSpliced += batch.sumsOverScored { row, _ in Double(change.spliced[row]) }
+    sums.kl += batch.sumsOverScored { row, _ in Double(change.kl[row]) }
+    sums.distance += batch.sumsOverScored { row, _ in Double(change.distance[row]) }
+    sums.agreeing += batch.sumsOverScored { row, _ in change.originalTop[row] == change.splicedTop[row] ? 1 : 0 }
+    sums.correctOriginal += batch.sumsOverScored { row, next in change.originalTop[row] == next ? 1 : 0 }
+    sums.correctSpliced += batch.sumsOverScored { row, next in change.splicedTop[row] == next ? 1 : 0 }
+  }
+
+  private func evaluated(_ subject: Subject, _ record: Record, _ baseline: Baseline) throws -> Evaluated {
+    var sums = record.sums
+    (sums.tokens, sums.scored) = (baseline.tokens, baseline.scored)
+    (sums.ceOriginal, sums.ceZeroAblated, sums.ceMeanAblated) = (baseline.original, baseline.zero, baseline.mean)
+    sums.own.variance = baseline.variance.perRow
+    for (i, point) in later.measured.enumerated() {
+      sums.downstream[i].variance = baseline.later[point]?.perRow ?? 0
+    }
+    guard (sums.own.squares + sums.ceSpliced + sums.kl).allSatisfy(\.isFinite) else {
       throw EvaluateError.mismatch(
         "\(subject.name): its reconstructions are not finite; the SAE is damaged or diverged, train it again")
     }
-    guard scored > 0 else {
-      throw EvaluateError.mismatch("the held-out sequences hold no position that predicts a next token")
-    }
-    return zip(subjects, sums).map { subject, sums in
-      let shape = subject.sae.configuration
-      var result = EvaluationResult(
-        run: subject.name, hook: hook.name, architecture: shape.architecture.rawValue, latents: shape.dSAE)
-      (result.sequences, result.tokens, result.scoredTokens) = (nSequences, tokens, scored)
-      result.l0 = Double(sums.active) / Double(tokens)
-      result.fvu = variance.total > 0 ? sums.squares / variance.total : 0
-      result.mse = sums.squares * stream.scale * stream.scale / Double(tokens * stream.width)
-      result.alive = sums.uses.count { $0 > 0 }
-      result.dead = shape.dSAE - result.alive
-      let n = Double(scored)
-      result.ceOriginal = original / n
-      result.ceSpliced = sums.ce / n
-      result.ceZeroAblated = zero / n
-      result.ceMeanAblated = mean / n
-      result.ceIncrease = result.ceSpliced - result.ceOriginal
-      result.lossRecoveredZero = (zero - sums.ce) / (zero - original)
-      result.lossRecoveredMean = (mean - sums.ce) / (mean - original)
-      result.kl = sums.kl / n
-      return result
-    }
+    var result = EvaluationResult(
+      run: subject.name, hook: hook.name, subject.sae.configuration, sums: sums, scale: stream.scale,
+      alive: record.uses.count { $0 > 0 })
+    let perToken = 1e6 / Double(baseline.rows)
+    result.microsecondsPerToken = .init(
+      encodeDecode: record.times.encodeDecode * perToken, layers: record.times.layers * perToken,
+      predictions: record.times.predictions * perToken)
+    return Evaluated(result: result, sums: sums)
   }
 }
 
-/// Some held-out sequences as the model takes them.
-struct HeldOutBatch {
-  let tokens: TokenBatch
-  /// Rows that hold text rather than padding.
-  let textRows: [Int32]
-  /// Per row the next token of the text, nil at its end and in padding.
-  let targets: [UInt32?]
-
-  init(_ sequences: [CachedSequence], context: Int) {
-    tokens = TokenBatch(ids: sequences.flatMap(\.tokens), nSequences: sequences.count, nPositions: context)
-    var rows: [Int32] = []
-    var targets: [UInt32?] = []
-    for (s, sequence) in sequences.enumerated() {
-      for position in 0..<context {
-        if position < sequence.length { rows.append(Int32(s * context + position)) }
-        targets.append(position + 1 < sequence.length ? sequence.tokens[position + 1] : nil)
-      }
-    }
-    textRows = rows
-    self.targets = targets
+extension Duration {
+  fileprivate var seconds: Double {
+    Double(components.seconds) + Double(components.attoseconds) * 1e-18
   }
-}
-
-/// Σ‖x − mean‖² over rows that come batch by batch, with sums taken around a guess of the mean so that no digits are
-/// lost when the mean is large.
-struct RunningVariance {
-  private let center: [Double]
-  private var sums: [Double]
-  private var squares = 0.0
-  private var count = 0
-
-  init(around center: [Double]) {
-    self.center = center
-    sums = [Double](repeating: 0, count: center.count)
-  }
-
-  mutating func add(_ rows: borrowing Matrix) {
-    let width = center.count
-    rows.withSpan { values in
-      for row in 0..<values.count / max(width, 1) {
-        for i in 0..<width {
-          let difference = Double(values[row * width + i]) - center[i]
-          sums[i] += difference
-          squares += difference * difference
-        }
-      }
-    }
-    count += rows.rows
-  }
-
-  var total: Double { squares - sums.reduce(0) { $0 + $1 * $1 } / Double(max(1, count)) }
 }

@@ -8,6 +8,8 @@ final class OriginalPass {
   private(set) var activations = Matrix(0, 0)
   /// The input of the unembedding, [rows, dModel].
   private(set) var finalState = Matrix(0, 0)
+  /// The residual streams asked for, [rows, dModel] each.
+  private(set) var streams: [HookPoint: SharedMatrix] = [:]
   private let model: TransformerModel
   private let tokens: TokenBatch
   private let hook: HookPoint
@@ -16,7 +18,11 @@ final class OriginalPass {
   private let start: HookPoint?
   private var startResidual = Matrix(0, 0)
 
-  init(_ model: TransformerModel, _ tokens: TokenBatch, hook: HookPoint, workspace: ForwardWorkspace) throws {
+  /// - Parameter streams: residual streams to keep, not before the hook.
+  init(
+    _ model: TransformerModel, _ tokens: TokenBatch, hook: HookPoint, keeping streams: Set<HookPoint>,
+    workspace: ForwardWorkspace
+  ) throws {
     self.model = model
     self.tokens = tokens
     self.hook = hook
@@ -26,38 +32,50 @@ final class OriginalPass {
     case .finalNormalized: start = .block(model.configuration.nLayers - 1, .residPost)
     case .embed, .posEmbed: start = nil
     }
+    var kept: [HookPoint: SharedMatrix] = [:]
     try model.forward(
-      tokens, hooks: Set([hook] + (start.map { [$0] } ?? [])), wantsFinalState: true, workspace: workspace
+      tokens, hooks: streams.union([hook] + (start.map { [$0] } ?? [])), wantsFinalState: true, workspace: workspace
     ) { point, values in
       if point == hook { activations = values.copy() }
       if point == start { startResidual = values.copy() }
+      if streams.contains(point) { kept[point] = SharedMatrix(values.copy()) }
     }
+    self.streams = kept
     finalState = workspace.finalState.copy()
   }
 
-  /// Runs the rest of the model with `values` at the hook; the result is in `workspace.finalState`.
-  func run(replacing values: borrowing Matrix) throws {
-    if case .block(_, let kind) = hook, kind == .residPre || kind == .residMid || kind == .residPost {
-      try model.forward(
-        from: hook, values, nSequences: tokens.nSequences, nPositions: tokens.nPositions, wantsFinalState: true,
-        workspace: workspace)
-      return
-    }
+  /// Runs the rest of the model with `values` at the hook; the result is in `workspace.finalState`. `observe` sees the
+  /// residual streams named in `observing`.
+  func run(
+    replacing values: borrowing Matrix, observing: Set<HookPoint> = [],
+    observe: (HookPoint, borrowing Matrix) throws -> Void = { _, _ in }
+  ) throws {
+    if hook.isResidual { return try run(from: hook, values, observing: observing, observe: observe) }
     let replacement = SharedMatrix(values.copy())
     let splice = Splice(at: hook) { _, matrix in matrix.assign(replacement.matrix) }
     if let start {
       try model.forward(
-        from: start, startResidual, nSequences: tokens.nSequences, nPositions: tokens.nPositions, splice: splice,
-        wantsFinalState: true, workspace: workspace)
+        from: start, startResidual, nSequences: tokens.nSequences, nPositions: tokens.nPositions, hooks: observing,
+        splice: splice, wantsFinalState: true, workspace: workspace, observe: observe)
     } else {
-      try model.forward(tokens, splice: splice, wantsFinalState: true, workspace: workspace)
+      try model.forward(
+        tokens, hooks: observing, splice: splice, wantsFinalState: true, workspace: workspace, observe: observe)
     }
   }
 
-  /// The summed next-token cross-entropy with `values` at the hook.
-  func crossEntropy(replacing values: borrowing Matrix, targets: [UInt32?]) throws -> Double {
+  /// Runs the layers after the residual stream `point`, which is `values`; the result is in `workspace.finalState`.
+  func run(
+    from point: HookPoint, _ values: borrowing Matrix, observing: Set<HookPoint> = [],
+    observe: (HookPoint, borrowing Matrix) throws -> Void = { _, _ in }
+  ) throws {
+    try model.forward(
+      from: point, values, nSequences: tokens.nSequences, nPositions: tokens.nPositions, hooks: observing,
+      wantsFinalState: true, workspace: workspace, observe: observe)
+  }
+
+  /// The next-token cross-entropy of every row with `values` at the hook.
+  func crossEntropy(replacing values: borrowing Matrix, targets: [UInt32?]) throws -> [Float] {
     try run(replacing: values)
     return try model.crossEntropy(workspace.finalState, targets: targets, scratch: workspace.unembedding)
-      .reduce(0) { $0 + Double($1) }
   }
 }

@@ -57,14 +57,17 @@ import Transformer
         [.init(name: "exact", sae: exactSAE(width: width)), .init(name: "dead", sae: dead)], hook: hook, cache: cache,
         model: model
       ).run(limit: 6)
-      let (exact, zero) = (results[0], results[1])
+      let (exact, zero) = (results[0].result, results[1].result)
       #expect(exact.sequences == 6 && exact.tokens == 6 * 24 && exact.scoredTokens == 6 * 23)
       // Only the rounding of another order of the same arithmetic is left.
       #expect(abs(exact.ceIncrease) < 1e-5 && exact.kl < 1e-5 && exact.fvu < 1e-10, "\(hook): \(exact)")
       #expect(abs(exact.lossRecoveredZero - 1) < 1e-4)
+      #expect(exact.statisticalDistance < 1e-4 && exact.top1Agreement > 0.98)
+      #expect(exact.downstream.allSatisfy { $0.fvu < 1e-9 }, "\(hook): \(exact.downstream)")
       #expect(abs(exact.l0 - Double(width)) < 0.02 * Double(width), "\(hook): L0 \(exact.l0) of \(width)")
       #expect(zero.l0 == 0 && zero.alive == 0 && zero.dead == 4)
-      #expect(zero.ceSpliced == zero.ceZeroAblated && zero.lossRecoveredZero == 0)
+      // Two kernels, which add in another order.
+      #expect(abs(zero.ceSpliced - zero.ceZeroAblated) < 1e-5 && abs(zero.lossRecoveredZero) < 1e-5)
       #expect(zero.kl > 0.01, "\(hook): \(zero.kl)")
     }
   }
@@ -81,14 +84,24 @@ import Transformer
     let width = stream.width
     let sae = try SparseAutoencoder(SAEConfiguration(architecture: .topk, dIn: width, dSAE: 2 * width, k: 20), seed: 5)
     let result = try Evaluation([.init(name: "random", sae: sae)], hook: hook, cache: cache, model: model).run(
-      limit: 3)[0]
+      limit: 3)[0].result
 
     let point = try model.configuration.hook(named: hook)
     let reader = try HeldOutReader(cache)
     let workspace = ForwardWorkspace()
-    func logProbabilities(_ tokens: TokenBatch, replacing: ((inout Matrix) -> Void)?) throws -> [[Double]] {
-      let splice = replacing.map { replace in Splice(at: point) { _, values in replace(&values) } }
-      try model.forward(tokens, splice: splice, wantsFinalState: true, workspace: workspace)
+    let later = try (2..<model.configuration.nLayers).flatMap { layer in
+      try (layer > 2 ? ["hook_resid_mid", "hook_resid_post"] : ["hook_resid_post"]).map {
+        try model.configuration.hook(named: "blocks.\(layer).\($0)")
+      }
+    }
+    var streams: [HookPoint: [Double]] = [:]
+    func logProbabilities(
+      _ tokens: TokenBatch, at place: HookPoint? = nil, replacing: ((inout Matrix) -> Void)?
+    ) throws -> [[Double]] {
+      let splice = replacing.map { replace in Splice(at: place ?? point) { _, values in replace(&values) } }
+      try model.forward(tokens, hooks: later, splice: splice, wantsFinalState: true, workspace: workspace) {
+        streams[$0] = $1.values.map { Double($0) }
+      }
       let logits = model.logits(workspace.finalState)
       return (0..<logits.rows).map { row in
         let values = (0..<logits.columns).map { Double(logits[row, $0]) }
@@ -100,6 +113,10 @@ import Transformer
     var (ce, spliced, zero, mean, kl) = (0.0, 0.0, 0.0, 0.0, 0.0)
     var (errors, active) = (0.0, 0)
     var (rows, alive): ([[Double]], Set<Int>) = ([], [])
+    var (distance, halfway, same, correct, correctSpliced) = (0.0, 0.0, 0, 0, 0)
+    var laterErrors = [HookPoint: Double](), laterRows = [HookPoint: [[Double]]]()
+    // After 2.mid: 2.post, 3.mid, 3.post of a model with four layers; the error is back from the middle one on.
+    let middle = later[(later.count - 1) / 2]
     for ordinal in 0..<3 {
       let sequence = try reader.sequence(ordinal)
       let tokens = TokenBatch(ids: sequence.tokens, nSequences: 1, nPositions: 24)
@@ -113,9 +130,19 @@ import Transformer
         for (latent, _) in code.row(position) { alive.insert(latent) }
         active += code.row(position).count
       }
+      let missing = zip(x.values, recon.values).map { Double($0 - $1) }
       let reconstruction = SharedMatrix(recon)
       let original = try logProbabilities(tokens, replacing: nil)
+      let originalStreams = streams
       let q = try logProbabilities(tokens) { $0.assign(reconstruction.matrix) }
+      for hook in later {
+        let (a, b) = (try #require(originalStreams[hook]), try #require(streams[hook]))
+        laterErrors[hook, default: 0] += zip(a, b).reduce(0.0) { $0 + pow($1.0 - $1.1, 2) }
+        let dModel = model.configuration.dModel
+        laterRows[hook, default: []] += (0..<24).map { Array(a[$0 * dModel..<($0 + 1) * dModel]) }
+      }
+      let back = zip(try #require(streams[middle]), missing).map { Float($0 + $1) }
+      let r = try logProbabilities(tokens, at: middle) { $0.assign(Matrix(24, back.count / 24, back)) }
       let z = try logProbabilities(tokens) { $0.fill(0) }
       let m = try logProbabilities(tokens) { values in
         for row in 0..<24 { for i in 0..<width { values[row, i] = Float(channelMean[i]) } }
@@ -127,17 +154,37 @@ import Transformer
         zero -= z[position][next]
         mean -= m[position][next]
         kl += zip(original[position], q[position]).reduce(0.0) { $0 + exp($1.0) * ($1.0 - $1.1) }
+        distance += zip(original[position], q[position]).reduce(0.0) { $0 + abs(exp($1.0) - exp($1.1)) / 2 }
+        halfway -= r[position][next]
+        let tops = [original[position], q[position]].map { row in row.indices.max { row[$0] < row[$1] } }
+        same += tops[0] == tops[1] ? 1 : 0
+        correct += tops[0] == next ? 1 : 0
+        correctSpliced += tops[1] == next ? 1 : 0
       }
     }
-    let means = (0..<width).map { i in rows.reduce(0.0) { $0 + $1[i] } / Double(rows.count) }
-    let variance = rows.reduce(0.0) { sum, row in sum + zip(row, means).reduce(0.0) { $0 + pow($1.0 - $1.1, 2) } }
+    func variance(_ rows: [[Double]]) -> Double {
+      let means = rows[0].indices.map { i in rows.reduce(0.0) { $0 + $1[i] } / Double(rows.count) }
+      return rows.reduce(0.0) { sum, row in sum + zip(row, means).reduce(0.0) { $0 + pow($1.0 - $1.1, 2) } }
+    }
     func close(_ a: Double, _ b: Double) -> Bool { abs(a - b) <= 1e-4 * max(abs(b), 1e-2) }
     #expect(close(result.ceOriginal, ce / 69) && close(result.ceSpliced, spliced / 69), "\(result), \(ce / 69)")
     #expect(close(result.ceZeroAblated, zero / 69) && close(result.ceMeanAblated, mean / 69))
     #expect(close(result.ceIncrease, (spliced - ce) / 69) && close(result.kl, kl / 69), "\(result.kl), \(kl / 69)")
     #expect(close(result.lossRecoveredZero, (zero - spliced) / (zero - ce)))
     #expect(close(result.lossRecoveredMean, (mean - spliced) / (mean - ce)))
-    #expect(close(result.fvu, errors / variance), "\(result.fvu), \(errors / variance)")
+    #expect(close(result.fvu, errors / variance(rows)), "\(result.fvu), \(errors / variance(rows))")
+    #expect(close(result.statisticalDistance, distance / 69), "\(result.statisticalDistance), \(distance / 69)")
+    #expect(result.top1Agreement == Double(same) / 69 && same < 69, "\(result.top1Agreement), \(same)")
+    #expect(result.top1AccuracyOriginal == Double(correct) / 69 && correct > 0, "\(correct)")
+    #expect(result.top1AccuracySpliced == Double(correctSpliced) / 69, "\(correctSpliced)")
+    #expect(close(try #require(result.ceErrorHalfway), halfway / 69), "\(result), \(halfway / 69)")
+    #expect(close(try #require(result.errorShare), (spliced - halfway) / (spliced - ce)))
+    #expect(result.downstream.map(\.hook) == later.map(\.name) && !later.isEmpty)
+    for (found, hook) in zip(result.downstream, later) {
+      let (squares, values) = (try #require(laterErrors[hook]), try #require(laterRows[hook]))
+      #expect(close(found.mse, squares / Double(72 * model.configuration.dModel)), "\(found)")
+      #expect(close(found.fvu, squares / variance(values)), "\(found)")
+    }
     #expect(close(result.mse, errors * stream.scale * stream.scale / Double(72 * width)))
     #expect(result.l0 == Double(active) / 72 && result.alive == alive.count && result.dead == 2 * width - alive.count)
   }
@@ -157,7 +204,7 @@ import Transformer
     #expect(try TrainRun(configuration, source: source).run(resuming: false) == .finished)
     let (sae, provenance) = try SAELensFormat.open(run: configuration.out)
     #expect(provenance.hookName == hook && provenance.context == 24)
-    let result = try Evaluation([.init(name: "run", sae: sae)], hook: hook, cache: cache, model: model).run()[0]
+    let result = try Evaluation([.init(name: "run", sae: sae)], hook: hook, cache: cache, model: model).run()[0].result
     #expect(result.ceOriginal < result.ceSpliced && result.ceSpliced < result.ceMeanAblated, "\(result)")
     #expect(result.l0 <= 8 && result.fvu < 1)
     let latents = try TopContexts(sae, hook: hook, cache: cache).find(nLatents: 2, nContexts: 2, radius: 3)

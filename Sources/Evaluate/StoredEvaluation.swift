@@ -1,0 +1,65 @@
+import ActCache
+import Foundation
+import Memory
+
+/// `eval.json` in a run's folder: its newest evaluation, with the sums, and what it is of.
+package struct StoredEvaluation: Codable, Sendable {
+  /// Everything that decides the numbers of an evaluation but this program.
+  package struct Key: Codable, Sendable, Equatable {
+    /// Raised when numbers change their meaning.
+    package var version = 1
+    /// SHA-256 of the model's weights.
+    package var weights: String
+    /// The cache: its base key, its text, and which of its sequences are held out.
+    package var cache: String
+    package var text: String
+    package var heldOut: String
+    /// Held-out sequences used.
+    package var sequences: Int
+    /// SHA-256 over the SAE's files.
+    package var sae: String
+
+    /// - Parameters:
+    ///   - run: a run's folder.
+    ///   - limit: held-out sequences to use; nil: all.
+    package init(run: String, cache: CacheReader, limit: Int?) throws {
+      let manifest = cache.manifest
+      weights = manifest.identity.weights
+      self.cache = manifest.baseKey
+      text = manifest.generations.last?.chain ?? ""
+      heldOut = CanonicalJSON.hexDigest(of: manifest.heldOut.flatMap { "\($0),".utf8 })
+      sequences = min(manifest.heldOut.count, limit ?? manifest.heldOut.count)
+      var bytes: [UInt8] = []
+      for name in try FileManager.default.contentsOfDirectory(atPath: "\(run)/sae").sorted() {
+        bytes += try MappedFile(path: "\(run)/sae/\(name)").copyOfBytes()
+      }
+      sae = CanonicalJSON.hexDigest(of: bytes)
+    }
+  }
+
+  package var key: Key
+  package var evaluated: Evaluation.Evaluated
+
+  package init(_ evaluated: Evaluation.Evaluated, key: Key) {
+    (self.evaluated, self.key) = (evaluated, key)
+  }
+
+  private static func path(_ run: String) -> String { "\(run)/eval.json" }
+
+  /// Replaces the evaluation in the run's folder.
+  package func save(in run: String) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    try DurableFile.write([UInt8](try encoder.encode(self)), to: Self.path(run))
+  }
+
+  /// The evaluation in the run's folder; nil if there is none, or one of something else.
+  package static func load(run: String, key: Key) -> Evaluation.Evaluated? {
+    guard let text = FileManager.default.contents(atPath: path(run)),
+      var stored = try? JSONDecoder().decode(Self.self, from: text), stored.key == key
+    else { return nil }
+    // The folder may have been moved.
+    stored.evaluated.result.run = run
+    return stored.evaluated
+  }
+}
