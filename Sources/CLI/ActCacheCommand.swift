@@ -10,8 +10,9 @@ struct ActCacheCommand: ParsableCommand {
     abstract: "Run a transformer once over a corpus, keep its activations, train any number of sparse autoencoders.",
     version: version,
     subcommands: [
-      HarvestCommand.self, TrainCommand.self, SweepCommand.self, EvalCommand.self, EncodeCommand.self, InfoCommand.self,
-      LsCommand.self,
+      HarvestCommand.self, TrainCommand.self, SweepCommand.self, EvalCommand.self, CompareCommand.self,
+      EncodeCommand.self,
+      InfoCommand.self, LsCommand.self,
       VerifyCommand.self, RepairCommand.self, IndexCommand.self, GcCommand.self, ExportCommand.self, DumpCommand.self,
       PlanCommand.self, BenchCommand.self, DoctorCommand.self,
     ])

@@ -10,6 +10,7 @@ import SAE
 ///     <out>/metrics.jsonl     one line per `log-steps` steps
 ///     <out>/checkpoints/      the newest state, while the run is not finished
 ///     <out>/sae/              the result, in SAELens' layout
+///     <out>/eval.json         its newest evaluation, by `eval` or `compare`
 package struct RunFolder: Sendable {
   package let path: String
 

@@ -5,7 +5,8 @@ import Testing
 /// The program as a user meets it: the binary that was built beside these tests.
 @Suite struct CommandTests {
   @Test(arguments: [
-    "", "harvest", "train", "sweep", "eval", "encode", "info", "ls", "verify", "repair", "index", "gc", "export",
+    "", "harvest", "train", "sweep", "eval", "compare", "encode", "info", "ls", "verify", "repair", "index", "gc",
+    "export",
     "dump",
     "plan", "bench", "doctor",
   ])

@@ -1,0 +1,81 @@
+import Foundation
+import TestSupport
+import Testing
+
+@Suite struct CompareCommandTests {
+  private func run(_ arguments: [String], expecting status: Int32 = 0) throws -> Outcome {
+    let outcome = try actcache(arguments)
+    #expect(outcome.status == status, "\(arguments): \(outcome)")
+    return outcome
+  }
+
+  @Test func sweepsAreComparedAndEvaluationsUsedAgain() throws {
+    let folder = try TemporaryFolder()
+    let cache = folder.path + "/cache"
+    let hooks = ["blocks.1.hook_resid_post", "hook_embed"]
+    _ = try run(
+      ["harvest", "--model", "data/model", "--corpus", "data/stories.jsonl.zst", "--hook"] + hooks
+        + ["--context", "16", "--tokens", "2048", "--out", cache])
+    func train(_ name: String, _ options: String...) throws -> String {
+      let out = "\(folder.path)/\(name)"
+      _ = try run(
+        ["train", "--cache", cache, "--out", out, "--latents", "2x", "--batch", "64", "--tokens", "1280"]
+          + (options.contains("--hook") ? [] : ["--hook", hooks[0]]) + options)
+      return out
+    }
+    let runs = [
+      try train("k4", "--k", "4"), try train("k32", "--k", "32"), try train("r1", "--arch", "relu", "--l1", "0.1"),
+    ]
+    let compare = ["compare"] + runs + ["--cache", cache, "--resamples", "50"]
+    let first = try run(compare, expecting: 66)
+    #expect(first.errors == "actcache: \(runs[0]): not evaluated on this cache yet; add --model MODEL\n")
+    let json = try run(compare + ["--model", "data/model", "--json"])
+    let object = try #require(try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [String: Any])
+    #expect(object["groups"] as? [String] == ["local topk", "local topk", "local relu"])
+    #expect((object["comparison"] as? [String: Any])?["resamples"] as? Int == 50)
+    // Now all is in the folders, where another eval has put the same numbers.
+    let again = try run(compare + ["--json"])
+    #expect(again.output == json.output)
+    let evaluated = try run(["eval", runs[0], "--cache", cache, "--model", "data/model"])
+    #expect(evaluated.output.contains("top-1 same"))
+    #expect(try run(compare).output.contains("CE increase, A: local topk, B: local relu"))
+    // Fewer sequences are another evaluation.
+    #expect(try run(compare + ["--sequences", "2"], expecting: 66).errors.contains("not evaluated on this cache yet"))
+
+    let csv = try run(compare + ["--csv", "--group-by", "k", "--l0", "8"]).output.split(separator: "\n")
+    #expect(csv[0] == "equal,at,group,over,quantity,hook,value,low,high")
+    let alone = try run(["compare", runs[0], "--cache", cache])
+    #expect(alone.output.contains("one group, local topk: nothing to compare it with"))
+
+    let other = try train("embed", "--hook", hooks[1])
+    let hook = try run(["compare", runs[0], other, "--cache", cache], expecting: 64)
+    #expect(
+      hook.errors
+        == "actcache: \(runs[0]) is of \(hooks[0]), \(other) of \(hooks[1]); compare runs of one hook\n")
+    let key = try run(compare + ["--group-by", "archh"], expecting: 64)
+    #expect(key.errors.hasPrefix("actcache: no run has an option archh; did you mean arch? Known: cache, "))
+    #expect(try run(compare + ["--json", "--csv"], expecting: 64).errors.contains("two kinds of output"))
+    #expect(try run(["compare", runs[0], runs[0], "--cache", cache], expecting: 64).errors.contains("twice"))
+
+    // Another model's run: its files say so.
+    let path = URL(fileURLWithPath: runs[1] + "/sae/cfg.json")
+    let text = try String(contentsOf: path, encoding: .utf8)
+    let place = try #require(text.range(of: #""actcache_weights" : ""#))
+    try text.replacingCharacters(
+      in: place.upperBound..<text.index(place.upperBound, offsetBy: 12), with: "000000000000"
+    )
+    .write(to: path, atomically: true, encoding: .utf8)
+    let model = try run(compare + ["--model", "data/model"], expecting: 65)
+    #expect(
+      model.errors.contains("\(runs[1]): the SAE was trained on the model of weights 000000000000, this one has"),
+      "\(model)")
+
+    try FileManager.default.removeItem(atPath: runs[2] + "/sae")
+    #expect(
+      try run(compare, expecting: 66).errors
+        == "actcache: \(runs[2]): holds no finished SAE (sae/cfg.json); train it to its end, or leave it out\n")
+    #expect(
+      try run(["compare", folder.path + "/none", "--cache", cache], expecting: 66).errors
+        == "actcache: \(folder.path)/none/config.yaml: no such file; give the folder of a run of `actcache train`\n")
+  }
+}
