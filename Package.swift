@@ -44,7 +44,9 @@ let package = Package(
       swiftSettings: safe),
     .target(
       name: "Train",
-      dependencies: ["SAE", "ActCache", "LinearAlgebra", "Memory", .product(name: "Yams", package: "Yams")],
+      dependencies: [
+        "SAE", "Transformer", "ActCache", "LinearAlgebra", "Memory", .product(name: "Yams", package: "Yams"),
+      ],
       swiftSettings: safe),
     .target(
       name: "Evaluate", dependencies: ["SAE", "Transformer", "ActCache", "LinearAlgebra", "Memory"],
@@ -89,7 +91,8 @@ let package = Package(
     .testTarget(
       name: "SAETests", dependencies: ["SAE", "LinearAlgebra", "Memory", "TestSupport"], swiftSettings: language),
     .testTarget(
-      name: "TrainTests", dependencies: ["Train", "SAE", "ActCache", "LinearAlgebra", "TestSupport"],
+      name: "TrainTests",
+      dependencies: ["Train", "SAE", "Harvest", "Transformer", "ActCache", "LinearAlgebra", "TestSupport"],
       exclude: ["Fixtures"], swiftSettings: language),
     .testTarget(
       name: "EvaluateTests",

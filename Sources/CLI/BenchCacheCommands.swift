@@ -118,6 +118,7 @@ struct BenchTrainCommand: ParsableCommand {
 
   @OptionGroup var options: BenchOptions
   @OptionGroup var sae: BenchSAEOptions
+  @OptionGroup var objective: BenchObjectiveOptions
   @Option(help: "Width of synthetic activations.") var d = 768
   @Option(help: "adam, adamw, sgd, signum or sparse-adam.") var optimizer = OptimizerConfiguration.Kind.adam
   @Option(help: "Decay of the average of weights; 0: none.") var ema: Float = 0
@@ -131,6 +132,7 @@ struct BenchTrainCommand: ParsableCommand {
     optimizer.ema = ema
     let steps = steps ?? (options.cache == nil ? 8 : 60)
     guard (1...10_000).contains(steps) else { throw ValidationError("--steps \(steps): allowed are 1 to 10,000") }
+    if objective.runsModel { return try objective.run(options, sae, steps: steps) }
     var report = BenchReport()
     func addMachine(to result: inout TrainBenchmark.Result) {
       result.profile.machineGFLOPs = MachineSpeed.gemmGFLOPs()

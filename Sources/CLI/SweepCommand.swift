@@ -33,9 +33,9 @@ struct SweepCommand: ParsableCommand {
     let sweep = try SweepRun(
       grid, memoryBytes: memory.map { Double(try TrainConfiguration.byteCount($0, of: "memory")) },
       open: {
-        let source = try CacheBatches(for: &$0)
-        note(source)
-        return source
+        let data = try RunData(for: &$0)
+        note(data)
+        return data
       })
     if array {
       for member in grid.members { print(try sweep.command(for: member)) }

@@ -69,7 +69,21 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "First encoder: transpose (of the decoder) or random.") var encoderInit: Initialization.Encoder?
   @Option(help: "First decoder rows: random or orthogonal.") var decoderInit: Initialization.Decoder?
   @Option(help: "First decoder bias, of the first batch: median, mean or zero.") var biasInit: Initialization.Bias?
-  @Option(help: "What is minimised: local.") var objective: String?
+  @Option(
+    help: "What is minimised: local, e2e, e2e+ds, next-token, intrusive, non-intrusive, local-kl or mixed (--weights).")
+  var objective: String?
+  @Option(help: "Weights of terms, such as kl=1,downstream=0>2@0..0.1; terms: local, kl, next-token, downstream, …")
+  var weights: String?
+  @Option(help: "At the model's output: kl or next-token (cross-entropy).") var outputLoss:
+    TrainConfiguration.OutputLoss?
+  @Option(help: "e2e+ds: later residual streams: all, next, a number of them, or names.") var downstream: String?
+  @Option(help: "The original's predictions: a logit policy of the cache, or none (run the layers above).")
+  var teacher: String?
+  @Option(help: "local-kl: share of the steps, at the end, that have KL; 0.05.") var finetuneFraction: Double?
+  @Flag(inversion: .prefixedNo, help: "Multiply kl by MSE / KL of the batch; local-kl does.") var balance: Bool?
+  @Flag(inversion: .prefixedNo, help: "Train the half-layers next to the hook, too; intrusive objectives do.")
+  var halfLayers: Bool?
+  @Option(help: "Folder or GGUF file of the model, for all objectives but local.") var model: String?
   @Option(help: "Tokens to train on, over as many epochs as that takes.") var tokens: Int?
   @Option(help: "Tokens per step.") var batch: Int?
   @Option(help: "adam, adamw, sgd, signum or sparse-adam.") var optimizer: OptimizerConfiguration.Kind?
@@ -134,6 +148,14 @@ struct TrainCommand: ParsableCommand {
     set(\.l1, l1)
     set(\.deadTokens, deadTokens)
     set(\.objective, objective)
+    set(\.weights, weights)
+    set(\.outputLoss, outputLoss)
+    set(\.downstream, downstream)
+    set(\.teacher, teacher)
+    set(\.finetuneFraction, finetuneFraction)
+    set(\.balance, balance)
+    set(\.halfLayers, halfLayers)
+    set(\.model, model)
     set(\.tokens, tokens)
     set(\.batch, batch)
     set(\.optimizer, optimizer)
@@ -200,9 +222,9 @@ struct TrainCommand: ParsableCommand {
     threads.apply()
     var settings = try settings()
     try settings.validate()
-    let source = try CacheBatches(for: &settings)
-    note(source)
-    let run = try TrainRun(settings, source: source)
+    let data = try RunData(for: &settings)
+    note(data)
+    let run = try TrainRun(settings, data)
     let dead = settings.deadLatents
     let help = dead == .resample ? "resampling" : dead == .auxk && settings.auxCoefficient != 0 ? "AuxK" : nil
     if let help, settings.deadTokens >= settings.tokens {
@@ -220,11 +242,23 @@ struct TrainCommand: ParsableCommand {
         let left = Double(run.nSteps - metrics.step) * Double(settings.batch) / max(metrics.tokensPerSecond, 1)
         line.update(
           fraction: Double(metrics.step) / Double(run.nSteps),
-          "loss \(fixed(metrics.loss, 4)), FVU \(fixed(metrics.fvu, 3)), L0 \(fixed(metrics.l0, 1)), "
+          "loss \(fixed(metrics.loss, 4)), " + predictions(metrics)
+            + "FVU \(fixed(metrics.fvu, 3)), L0 \(fixed(metrics.l0, 1)), "
             + mixing(metrics) + "\(grouped(Int(metrics.tokensPerSecond))) tokens/s, \(duration(left)) left")
       }, isInterrupted: { interruption.isRaised })
     line.finish()
-    try report(outcome, last, settings, source)
+    try report(outcome, last, settings, data)
+  }
+
+  private func partsOfTheTime(_ costs: StepCosts) -> String {
+    func share(_ seconds: Double) -> String { "\(fixed(100 * seconds / costs.total, 0)) %" }
+    return "steps with the model: SAE \(share(costs.parts.sae)), layers \(share(costs.parts.layers)), unembedding and "
+      + "losses \(share(costs.parts.output)), optimizer \(share(costs.optimizer)), reading \(share(costs.reading)); "
+      + "\(fixed(costs.relativeToLocal, 1)) times the time per token of SAE and optimizer alone"
+  }
+
+  private func predictions(_ metrics: StepMetrics) -> String {
+    (metrics.kl.map { "KL \(fixed($0, 4)), " } ?? "") + (metrics.nextToken.map { "CE \(fixed($0, 3)), " } ?? "")
   }
 
   private func mixing(_ metrics: StepMetrics) -> String {
@@ -240,10 +274,12 @@ struct TrainCommand: ParsableCommand {
     /// Tokens left out because of their norm.
     var skippedOutliers: Int
     var last: StepMetrics?
+    /// Of steps that ran the model.
+    var costs: StepCosts?
   }
 
   private func report(
-    _ outcome: TrainRun.Outcome, _ last: StepMetrics?, _ settings: TrainConfiguration, _ source: CacheBatches
+    _ outcome: TrainRun.Outcome, _ last: StepMetrics?, _ settings: TrainConfiguration, _ data: RunData
   ) throws {
     let (word, sentence) =
       switch outcome {
@@ -255,9 +291,9 @@ struct TrainCommand: ParsableCommand {
     if json {
       try printJSON(
         Output(
-          run: settings.out, outcome: word, sae: "\(settings.out)/sae", tokensPerEpoch: source.tokensPerEpoch,
-          skippedFrames: source.skipped.count, skippedOutliers: source.outliers?.tokens ?? 0,
-          last: last))
+          run: settings.out, outcome: word, sae: "\(settings.out)/sae", tokensPerEpoch: data.tokensPerEpoch,
+          skippedFrames: data.skipped.count, skippedOutliers: data.outliers?.tokens ?? 0, last: last,
+          costs: data.steps?.costs))
     } else {
       print("\(settings.out): \(sentence)")
       if let last {
@@ -266,13 +302,15 @@ struct TrainCommand: ParsableCommand {
             + "MSE \(fixed(last.mse, 4)), FVU \(fixed(last.fvu, 4)), L0 \(fixed(last.l0, 1)), \(grouped(last.dead)) dead"
         )
       }
+      if let costs = data.steps?.costs, costs.parts.layers > 0 { print(partsOfTheTime(costs)) }
     }
     if case .interrupted = outcome { throw ExitCode(ExitStatus.interrupted) }
   }
 }
 
 /// Says on standard error what a run leaves out of the cache, and what it may want to leave out.
-func note(_ source: CacheBatches) {
+func note(_ data: RunData) {
+  guard let source = data.source as? CacheBatches else { return }
   if let first = source.skipped.first {
     let nSequences = source.skipped.reduce(0) { $0 + $1.end - $1.first }
     printError(
@@ -292,6 +330,7 @@ func note(_ source: CacheBatches) {
 }
 
 extension CorruptionPolicy: ExpressibleByArgument {}
+extension TrainConfiguration.OutputLoss: ExpressibleByArgument {}
 extension OptimizerConfiguration.Kind: ExpressibleByArgument {}
 extension OptimizerConfiguration.SparseSteps: ExpressibleByArgument {}
 extension Schedule.Kind: ExpressibleByArgument {}

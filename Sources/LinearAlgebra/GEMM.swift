@@ -65,6 +65,19 @@ func tiledProduct(
   }
 }
 
+/// C += Aᵀ·B, or overwritten: the gradient of a weight, whose sum goes over all tokens. Tiles are 64 rows of C, as C is
+/// small beside A and B.
+///
+/// - Parameters:
+///   - a: [tokens, m].
+///   - b: [tokens, n].
+///   - c: [m, n].
+package func weightGradient(_ a: Strip, _ b: Strip, into c: Strip, accumulating: Bool = true) {
+  Threads.forEachRange(c.rows, grain: 64) { rows in
+    gemm(a.columns(rows), b, into: c.rows(rows), transposeA: true, accumulating: accumulating)
+  }
+}
+
 /// C = alpha·Aᵀ·B, or C += …, for gradients of small weights from many rows, which are one tile: pieces of the rows are
 /// products of their own, added in order.
 private func splitProduct(_ a: Strip, _ b: Strip, into c: Strip, alpha: Float, accumulating: Bool) {

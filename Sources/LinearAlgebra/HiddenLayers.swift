@@ -182,7 +182,7 @@ package func inputGradients(_ code: SparseCode, _ weights: borrowing Matrix, int
     weights.rows == code.nLatents && out.rows == code.rows && out.columns == d,
     "weights [\(weights.rows), \(d)], \(code.rows) rows into [\(out.rows), \(out.columns)]")
   if code.isDense {
-    for b in 0..<code.rows { out.row(b).update(repeating: 0, count: d) }
+    out.fill(0)
     return addDenseProducts(code, code.gradients, weights.strip, to: out)
   }
   let w = weights.base

@@ -128,6 +128,16 @@ package struct Matrix: ~Copyable, @unchecked Sendable {
     var span = UnsafeMutableBufferPointer(start: base, count: count).mutableSpan
     return try body(&span)
   }
+
+  /// Lends some rows, for writing.
+  package mutating func withMutableSpan<R, E: Error>(
+    rows range: Range<Int>, _ body: (inout MutableSpan<Float>) throws(E) -> R
+  ) throws(E) -> R {
+    precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) of \(rows)")
+    var span = UnsafeMutableBufferPointer(start: base + range.lowerBound * columns, count: range.count * columns)
+      .mutableSpan
+    return try body(&span)
+  }
 }
 
 private func byteCount(_ count: Int) -> Int { max(64, (count * 4 + 63) & ~63) }

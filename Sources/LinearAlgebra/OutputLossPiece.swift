@@ -19,9 +19,10 @@ struct OutputLossTask: Sendable {
   var nSlots: Int { teacherSlots + students.count }
 
   /// Rows of the students that go through the vocabulary together. Enough rows in the tile make the products fast; few
-  /// rows in all are still shared among threads. A function of the task alone: where rows lie changes their last bits.
+  /// rows in all are still shared among threads. The same for any number of students, whose products are their own: where
+  /// rows lie changes their last bits, and a student shall get what it gets alone.
   func rowsPerPiece(_ nRows: Int) -> Int {
-    let most = max(64, 512 / nSlots / 16 * 16)
+    let most = max(64, 512 / (teacherSlots + 1) / 16 * 16)
     let nPieces = (nRows + most - 1) / most
     let shared = max(min(4, (nRows + 63) / 64), (nPieces + 3) / 4 * 4, 1)
     return max(16, ((nRows + shared - 1) / shared + 15) / 16 * 16)
@@ -106,7 +107,7 @@ struct OutputLossPiece {
       let columns = start..<min(v, start + lossTileColumns)
       let w = task.unembedding.rows(columns)
       let logits = tile.columns(0..<columns.count)
-      gemm(states.rows(computed), w, into: logits.rows(computed), transposeB: true)
+      forEachSlot(computed) { gemm(states.rows($0), w, into: logits.rows($0), transposeB: true) }
       let padded = (columns.count + 15) & ~15
       if padded > columns.count {
         for i in 0..<tile.rows {
@@ -115,8 +116,14 @@ struct OutputLossPiece {
       }
       keepNextLogits(columns)
       body(&self, columns, padded)
-      if wantsGradient { gemm(logits, w, into: sums, accumulating: true) }
+      if wantsGradient {
+        forEachSlot(0..<tile.rows) { gemm(logits.rows($0), w, into: sums.rows($0), accumulating: true) }
+      }
     }
+  }
+
+  private func forEachSlot(_ all: Range<Int>, _ body: (Range<Int>) -> Void) {
+    for start in stride(from: all.lowerBound, to: all.upperBound, by: rows.count) { body(start..<start + rows.count) }
   }
 
   private mutating func keepNextLogits(_ columns: Range<Int>) {

@@ -139,6 +139,19 @@ extension Matrix {
     return out
   }
 
+  /// Overwrites the rows named with `factor` times those of `other`, in its order.
+  package mutating func scatter(_ other: borrowing Matrix, rows selected: [Int32], times factor: Float = 1) {
+    precondition(
+      other.rows == selected.count && other.columns == columns,
+      "[\(other.rows), \(other.columns)] into \(selected.count) rows of \(columns)")
+    for (place, row) in selected.enumerated() {
+      precondition(row >= 0 && Int(row) < rows, "row \(row) of \(rows)")
+      let target = base + Int(row) * columns
+      target.update(from: other.base + place * columns, count: columns)
+      if factor != 1 { multiply(target, by: factor, count: columns) }
+    }
+  }
+
   package func transposed() -> Matrix {
     let out = Matrix(uninitialized: columns, rows)
     for i in 0..<rows {

@@ -4,6 +4,10 @@ package struct TokenMoments: Sendable, Equatable {
   /// With n − 1 in the denominator, as torch's `std`.
   package internal(set) var deviations: [Float] = []
 
+  package var withoutMeans: TokenMoments {
+    TokenMoments(means: [Float](repeating: 0, count: means.count), deviations: deviations)
+  }
+
   /// Added to the deviation where it divides.
   static let epsilon: Float = 1e-5
 }

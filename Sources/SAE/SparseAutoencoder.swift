@@ -16,6 +16,7 @@ package final class SparseAutoencoder: Autoencoder {
   /// [1, dIn]; taken from the input and added to the reconstruction.
   package let bDec: Parameter
   package var activity: LatentActivity
+  package var standardizesTokens = false
   package var onPhase: ((StepPhase) -> Void)?
   let rule: any LatentRule
   /// Entries of a code above which a batch is worked on in parts, so that memory stays bounded while many latents are

@@ -43,6 +43,8 @@ package struct DataIdentity: Codable, Equatable, Sendable {
   package var windowFrames: Int
   /// Frames that were left out because they were damaged; nil if there were none.
   package var skipped: [SkippedFrame]?
+  /// Of objectives that run the model: keys of all streams that their sequences are read from.
+  package var streams: [String]?
   /// Tokens left out because of their norm; nil if there is no such limit.
   package var outliers: Outliers?
   /// Where the weights came from. Not a part of the data, and no later process needs to agree on it.
@@ -67,7 +69,7 @@ package struct DataIdentity: Codable, Equatable, Sendable {
   }
 
   enum CodingKeys: String, CodingKey {
-    case stream, text, sequences, heldOut, windowFrames, skipped, outliers
+    case stream, text, sequences, heldOut, windowFrames, skipped, streams, outliers
     case initial = "init"
   }
 

@@ -18,19 +18,24 @@ package final class CacheBatches: BatchSource {
   /// Tokens that are left out because of their norm, and what the norm may be; nil without `skip-outliers`.
   package var outliers: DataIdentity.Outliers? { identity.outliers }
 
+  /// - Parameters:
+  ///   - hook: what the SAE is for.
+  ///   - other: the stream that is read, if that is another one.
   /// - Throws: `ActCacheError` if the cache is damaged or lacks the hook; `TrainError.invalid` if the options leave no
   ///   token, or the memory has no room for a window.
   package init(
-    _ cache: CacheReader, hook: String, batchSize: Int, seed: UInt64, reading options: ReadingOptions = .init()
+    _ cache: CacheReader, hook: String, stream other: String? = nil, batchSize: Int, seed: UInt64,
+    reading options: ReadingOptions = .init()
   ) throws {
+    let name = other ?? hook
     let context = cache.manifest.context
     if let positions = options.filter.positions, positions.lowerBound >= context {
       throw TrainError.invalid(
         "skip-positions is \(positions.lowerBound), but the sequences of \(cache.path) have \(context); choose less")
     }
     let source = try TrainingSource(
-      cache, hooks: [hook], seed: seed, filter: options.filter,
-      windowFrames: max(1, options.windowBytes / cache.frameBytes(ofHook: hook)), memoryBytes: options.memoryBytes,
+      cache, hooks: [name], seed: seed, filter: options.filter,
+      windowFrames: max(1, options.windowBytes / cache.frameBytes(ofHook: name)), memoryBytes: options.memoryBytes,
       onCorrupt: options.onCorrupt, leavingOut: options.leavingOut)
     let windowBytes = source.windowFrames * source.frameBytes
     guard windowBytes <= options.memoryBytes else {
@@ -40,8 +45,8 @@ package final class CacheBatches: BatchSource {
           + "the order of the tokens")
     }
     reader = try TrainingReader(source, batchSize: batchSize)
-    normalizationScale = try cache.hook(hook).scale
-    let stream = try cache.hook(hook)
+    normalizationScale = try cache.hook(name).scale
+    let stream = try cache.hook(name)
     provenance = SAELensFormat.Provenance(
       modelName: nil, hookName: hook, context: cache.manifest.context,
       prependsBOS: cache.manifest.identity.tokens.bos != nil, weightsDigest: cache.manifest.identity.weights,
@@ -59,19 +64,6 @@ package final class CacheBatches: BatchSource {
       sequences: cache.manifest.nSequences,
       heldOut: cache.manifest.heldOut.count, windowFrames: source.windowFrames,
       skipped: source.skipped.isEmpty ? nil : source.skipped, outliers: outliers)
-  }
-
-  /// The batches of a run; sets the run's generation, so that it means the same when the cache has grown.
-  package convenience init(for configuration: inout TrainConfiguration) throws {
-    let folder = RunFolder(configuration.out)
-    let cache = try CacheReader(
-      path: configuration.cache, generation: configuration.generation ?? folder.generation(), io: configuration.io)
-    configuration.generation = cache.manifest.generation
-    var reading = try configuration.readingOptions()
-    reading.leavingOut = folder.skippedFrames
-    try self.init(
-      cache, hook: configuration.hook, batchSize: configuration.batch,
-      seed: configuration.orderSeed ?? configuration.seed, reading: reading)
   }
 
   package var width: Int { reader.width }

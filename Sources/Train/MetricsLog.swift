@@ -21,6 +21,12 @@ package struct StepMetrics: Codable, Sendable, Equatable {
   package var resampled: Int?
   package var lr: Float
   package var gradientNorm: Double
+  /// Of objectives that run the model; see `ObjectiveLosses`.
+  package var kl: Double?
+  package var nextToken: Double?
+  package var downstream: [Double]?
+  package var klWithoutSAE: Double?
+  package var nextTokenWithoutSAE: Double?
   /// Different sequences that this step's tokens come from, and how many they would be if the tokens were drawn at
   /// random from the window; nil where the source has no sequences.
   package var sequences: Int?

@@ -10,6 +10,7 @@ import SAE
 ///     <out>/metrics.jsonl     one line per `log-steps` steps
 ///     <out>/checkpoints/      the newest state, while the run is not finished
 ///     <out>/sae/              the result, in SAELens' layout
+///     <out>/half-layers.safetensors   the trained half-layers, if there are any
 ///     <out>/eval.json         its newest evaluation, by `eval` or `compare`
 package struct RunFolder: Sendable {
   package let path: String
@@ -19,6 +20,7 @@ package struct RunFolder: Sendable {
   var checkpoints: String { "\(path)/checkpoints" }
   var metrics: String { "\(path)/metrics.jsonl" }
   var sae: String { "\(path)/sae" }
+  package var halfLayers: String { "\(path)/half-layers.safetensors" }
 
   package var isFinished: Bool {
     FileManager.default.fileExists(atPath: "\(sae)/\(SAELensFormat.configurationFile)")
@@ -119,6 +121,7 @@ package struct RunFolder: Sendable {
     // How to read, log and save changes nothing in the result, and the folder may have been moved.
     there.out = configuration.out
     there.cache = configuration.cache
+    there.model = configuration.model
     there.io = configuration.io
     there.memory = configuration.memory
     there.logSteps = configuration.logSteps

@@ -1,10 +1,11 @@
+import LinearAlgebra
 import SAE
 
 /// One run of a sweep while it is in training. Used by one thread at a time.
 final class SweepMember {
   let name: String
   private let configuration: TrainConfiguration
-  private let session: TrainSession
+  let session: TrainSession
   private var problem: String?
   private var isFinished = false
   /// Spent on this member's steps.
@@ -20,9 +21,9 @@ final class SweepMember {
   /// nil if the run was finished before.
   ///
   /// - Throws: what `TrainRun` throws before its first step.
-  init?(_ name: String, _ configuration: TrainConfiguration, source: any BatchSource, resuming: Bool) throws {
-    try configuration.check(width: source.width)
-    guard let session = try TrainSession(configuration, source: source, resuming: resuming) else { return nil }
+  init?(_ name: String, _ configuration: TrainConfiguration, _ data: RunData, resuming: Bool) throws {
+    try configuration.check(width: data.source.width)
+    guard let session = try TrainSession(configuration, data, resuming: resuming) else { return nil }
     (self.name, self.configuration, self.session) = (name, configuration, session)
   }
 
@@ -32,13 +33,27 @@ final class SweepMember {
     do {
       for i in range where i == session.step && isTraining {
         _ = try session.train(on: block[i - range.lowerBound].normalized, of: source)
-        if session.isDone {
-          try session.finish()
-          isFinished = true
-        }
+        try finishIfDone()
       }
     } catch { problem = "\(error)" }
     seconds += (ContinuousClock.now - start) / .seconds(1)
+  }
+
+  /// What a step that was taken together with others found; `seconds` is its share of the time.
+  func finish(
+    _ losses: ObjectiveLosses, of batch: borrowing Matrix, _ source: any BatchSource, seconds: Double
+  ) {
+    do {
+      _ = try session.finish(losses, of: batch, source)
+      try finishIfDone()
+    } catch { problem = "\(error)" }
+    self.seconds += seconds
+  }
+
+  private func finishIfDone() throws {
+    guard session.isDone else { return }
+    try session.finish()
+    isFinished = true
   }
 
   /// Saves what there is, to go on from.

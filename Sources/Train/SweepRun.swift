@@ -21,17 +21,17 @@ package final class SweepRun {
 
   private let grid: SweepGrid
   private let memoryBytes: Double
-  private let open: (inout TrainConfiguration) throws -> any BatchSource
+  private let open: (inout TrainConfiguration) throws -> RunData
   private var results: [String: SweepResult] = [:]
 
   /// - Parameters:
   ///   - memoryBytes: for the SAEs that are trained at once; more of them are trained in parts, one after the other. By
   ///     default 70 % of the machine's.
-  ///   - open: the batches of a run; sets its generation.
+  ///   - open: the data of a run; sets its generation and teacher.
   /// - Throws: `TrainError.invalid` for the first member whose settings make no sense.
   package init(
     _ grid: SweepGrid, memoryBytes: Double? = nil,
-    open: @escaping (inout TrainConfiguration) throws -> any BatchSource = { try CacheBatches(for: &$0) }
+    open: @escaping (inout TrainConfiguration) throws -> RunData = { try RunData(for: &$0) }
   ) throws {
     self.grid = grid
     self.memoryBytes = memoryBytes ?? 0.7 * Double(ProcessInfo.processInfo.physicalMemory)
@@ -52,11 +52,11 @@ package final class SweepRun {
   ) throws -> [SweepResult] {
     for group in groups() where !isInterrupted() {
       var first = group[0].configuration
-      let source = try open(&first)
-      for part in try parts(of: group, width: source.width) where !isInterrupted() {
-        let members = part.compactMap { begin($0, like: first, source: source, resuming: resuming) }
+      let data = try open(&first)
+      for part in try parts(of: group, width: data.source.width) where !isInterrupted() {
+        let members = part.compactMap { begin($0, like: first, data, resuming: resuming) }
         defer { for member in members { results[member.name] = member.result } }
-        try train(members, from: source, progress: progress, isInterrupted: isInterrupted)
+        try train(members, from: data, progress: progress, isInterrupted: isInterrupted)
       }
     }
     return grid.members.map {
@@ -106,12 +106,13 @@ package final class SweepRun {
 
   /// The member, ready to train; nil, with its result noted, if there is nothing to do or nothing can be done.
   private func begin(
-    _ member: SweepGrid.Member, like first: TrainConfiguration, source: any BatchSource, resuming: Bool
+    _ member: SweepGrid.Member, like first: TrainConfiguration, _ data: RunData, resuming: Bool
   ) -> SweepMember? {
     var configuration = member.configuration
     configuration.generation = first.generation
+    configuration.teacher = first.teacher
     do {
-      if let begun = try SweepMember(member.name, configuration, source: source, resuming: resuming) { return begun }
+      if let begun = try SweepMember(member.name, configuration, data, resuming: resuming) { return begun }
       results[member.name] = SweepResult(member.name, outcome: .finished, configuration: configuration)
     } catch {
       results[member.name] = SweepResult(member.name, outcome: .failed("\(error)"), configuration: configuration)
@@ -120,8 +121,9 @@ package final class SweepRun {
   }
 
   private func train(
-    _ members: [SweepMember], from source: any BatchSource, progress: (Progress) -> Void, isInterrupted: () -> Bool
+    _ members: [SweepMember], from data: RunData, progress: (Progress) -> Void, isInterrupted: () -> Bool
   ) throws {
+    let source = data.source
     guard let first = members.map(\.step).min(), let end = members.map(\.nSteps).max() else { return }
     let start = ContinuousClock.now
     let (before, nSteps) = (members.reduce(0) { $0 + $1.step }, members.reduce(0) { $0 + $1.nSteps })
@@ -130,9 +132,26 @@ package final class SweepRun {
     let isSmall = members.count > 1 && members.allSatisfy { $0.nWeights <= 1 << 20 }
     let block = (0..<(isSmall ? 8 : 1)).map { _ in SharedBatch(batch, source.width) }
     var step = first
+    func report() {
+      let done = members.reduce(0) { $0 + $1.step }
+      let seconds = (ContinuousClock.now - start) / .seconds(1)
+      progress(
+        Progress(
+          steps: done, nSteps: nSteps, tokensPerSecond: Double((done - before) * batch) / max(seconds, 1e-9),
+          nTraining: members.count(where: \.isTraining)))
+    }
     while step < end, members.contains(where: \.isTraining) {
       if isInterrupted() { break }
-      let range = step..<min(step + block.count, end)
+      if let steps = data.steps, let now = members.first(where: { $0.isTraining && $0.step == step }),
+        steps.needsModel(at: now.session.progress)
+      {
+        try steps.train(members.filter { $0.isTraining && $0.step == step }, source)
+        step += 1
+        report()
+        continue
+      }
+      // With the model a term may begin at the next step.
+      let range = step..<min(step + (data.steps == nil ? block.count : 1), end)
       for i in range { try source.read(batch: i, into: &block[i - step].raw) }
       for normalization in Set(members.filter(\.isTraining).map(\.normalization)) {
         for shared in block { shared.normalize(by: normalization) }
@@ -147,12 +166,7 @@ package final class SweepRun {
         }
       }
       step = range.upperBound
-      let done = members.reduce(0) { $0 + $1.step }
-      let seconds = (ContinuousClock.now - start) / .seconds(1)
-      progress(
-        Progress(
-          steps: done, nSteps: nSteps, tokensPerSecond: Double((done - before) * batch) / max(seconds, 1e-9),
-          nTraining: members.count(where: \.isTraining)))
+      report()
     }
     for member in members where member.isTraining { member.interrupt() }
   }

@@ -30,6 +30,20 @@ extension TrainConfiguration {
     get throws { try YAMLEncoder().encode(self) }
   }
 
+  /// What a YAML file says about some keys, as text; nil for those that it does not have.
+  static func options(_ keys: [String], yaml text: String, path: String) throws(TrainError) -> [String?] {
+    let mapping = try mapping(yaml: text, path: path)
+    let known = CodingKeys.allCases.map(\.rawValue)
+    return try keys.map { (key) throws(TrainError) in
+      guard known.contains(key) else {
+        throw .invalid(
+          "no run has an option \(key); did you mean \(nearest(to: key, among: known) ?? "")? Known: "
+            + known.joined(separator: ", "))
+      }
+      return mapping[key]?.scalar?.string
+    }
+  }
+
   /// The names and values of a file. Throws `TrainError.invalid` for what is no YAML, or none of names and values.
   static func mapping(yaml text: String, path: String) throws(TrainError) -> Node.Mapping {
     let node: Node?
@@ -81,6 +95,7 @@ extension TrainConfiguration {
     case .optimizer: names(OptimizerConfiguration.Kind.self)
     case .sparseAdamSteps: names(OptimizerConfiguration.SparseSteps.self)
     case .schedule: names(Schedule.Kind.self)
+    case .outputLoss: names(OutputLoss.self)
     case .io: names(CacheIO.self)
     case .onCorrupt: CorruptionPolicy.allCases.map(\.rawValue)
     default: nil

@@ -85,8 +85,26 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var decoderInit: Initialization.Decoder?
   /// bDec at the start, of the first batch: `median` (where not set), `mean` or `zero`.
   package var biasInit: Initialization.Bias?
-  /// What is minimised; `local`: reconstruction and sparsity.
+  /// What is minimised: `local`, `e2e`, `e2e+ds`, `next-token`, `intrusive`, `non-intrusive`, `local-kl` or `mixed`; see
+  /// `Objective`.
   package var objective: String
+  /// Weights of its terms, such as `kl=1,downstream=0>2@0..0.1`, over those of the objective.
+  package var weights: String?
+  /// `kl` (where not set) or `next-token`.
+  package var outputLoss: OutputLoss?
+  /// Later residual streams: `all` (where not set), `next`, a number of them, or names.
+  package var downstream: String?
+  /// Where the original's predictions come from: a logit policy of the cache, or `none`: the layers after the hook run on
+  /// its activations. Not set: the first of hidden, full, mass, topk that the cache has, else none.
+  package var teacher: String?
+  /// local-kl: share of the steps, at the end, that have KL; 0.05 where not set.
+  package var finetuneFraction: Double?
+  /// Whether kl is multiplied by MSE / KL of the batch; local-kl does.
+  package var balance: Bool?
+  /// Whether the half-layers next to the hook are trained, too; intrusive and non-intrusive do.
+  package var halfLayers: Bool?
+  /// Folder or GGUF file of the model, for objectives that run it.
+  package var model: String?
   /// Tokens to train on, over as many epochs as that takes.
   package var tokens: Int
   /// Tokens per step.
@@ -175,7 +193,13 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     case encoderInit = "encoder-init"
     case decoderInit = "decoder-init"
     case biasInit = "bias-init"
-    case objective, tokens, batch, optimizer
+    case objective, weights
+    case outputLoss = "output-loss"
+    case downstream, teacher
+    case finetuneFraction = "finetune-fraction"
+    case balance
+    case halfLayers = "half-layers"
+    case model, tokens, batch, optimizer
     case sparseAdamSteps = "sparse-adam-steps"
     case lr, schedule
     case warmupFraction = "warmup-fraction"
@@ -224,52 +248,15 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     checkpointSteps = 1000
   }
 
-  /// Reads YAML over the defaults. An unknown key is an error that suggests the nearest known one.
-  package init(yaml text: String, path: String) throws {
-    let known = CodingKeys.allCases.map(\.rawValue)
-    guard let node = try? Yams.compose(yaml: text), let mapping = node.mapping else {
-      throw TrainError.invalid("\(path): not a YAML mapping of names to values")
-    }
-    for key in mapping.keys.compactMap(\.string) where !known.contains(key) {
-      let nearest = nearest(to: key, among: known) ?? ""
-      throw TrainError.invalid(
-        "\(path): unknown key \(key); did you mean \(nearest)? Known: \(known.joined(separator: ", "))")
-    }
-    let defaults = try Yams.compose(yaml: YAMLEncoder().encode(Self.defaults))
-    var merged = defaults?.mapping ?? [:]
-    for (key, value) in mapping { merged[key] = value }
-    do {
-      self = try YAMLDecoder().decode(Self.self, from: Yams.serialize(node: .mapping(merged)))
-    } catch DecodingError.typeMismatch(_, let context), DecodingError.dataCorrupted(let context) {
-      let key = context.codingPath.map(\.stringValue).joined(separator: ".")
-      throw TrainError.invalid("\(path): the value of \(key) does not fit (\(context.debugDescription))")
-    }
-  }
-
-  /// What a YAML file says about some keys, as text; nil for those that it does not have.
-  static func options(_ keys: [String], yaml text: String, path: String) throws -> [String?] {
-    guard let mapping = try? Yams.compose(yaml: text)?.mapping else {
-      throw TrainError.invalid("\(path): not a YAML mapping of names to values")
-    }
-    let known = CodingKeys.allCases.map(\.rawValue)
-    return try keys.map { key in
-      guard known.contains(key) else {
-        throw TrainError.invalid(
-          "no run has an option \(key); did you mean \(nearest(to: key, among: known) ?? "")? Known: "
-            + known.joined(separator: ", "))
-      }
-      return mapping[key]?.scalar?.string
-    }
-  }
-
-  /// As YAML, complete: a run's `config.yaml` replays it.
-  package var yaml: String {
-    get throws { try YAMLEncoder().encode(self) }
-  }
-
   /// Whether every batch of `other`, as it was read, is one of this run, too.
   func sharesBatches(with other: Self) -> Bool {
-    (cache, hook, generation, batch, orderSeed ?? seed) == (
+    let (mine, theirs) = (try? makeObjective(), try? other.makeObjective())
+    if mine?.runsModel ?? false || theirs?.runsModel ?? false {
+      // Weights follow the progress, and half-layers belong to one SAE.
+      let sharesSteps = mine == theirs && (tokens, model, teacher) == (other.tokens, other.model, other.teacher)
+      if !sharesSteps || mine?.trainsHalfLayers ?? true { return false }
+    }
+    return (cache, hook, generation, batch, orderSeed ?? seed) == (
       other.cache, other.hook, other.generation, other.batch, other.orderSeed ?? other.seed
     )
       && (io, memory, window, onCorrupt) == (other.io, other.memory, other.window, other.onCorrupt)
@@ -282,7 +269,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     try check(!cache.isEmpty, "no cache given; add --cache CACHE")
     try check(!hook.isEmpty, "no hook given; add --hook NAME (`actcache info CACHE` lists them)")
     try check(!out.isEmpty, "no run folder given; add --out RUN")
-    try check(objective == "local", "objective \(objective) is not known; this version trains local")
+    _ = try makeObjective()
     try check(tokens >= 1 && tokens <= 1 << 50, "tokens is \(tokens); 1 to 2^50 are allowed")
     try check(batch >= 1 && batch <= 1 << 20, "batch is \(batch); 1 to 1,048,576 are allowed")
     try validateOptimizer()

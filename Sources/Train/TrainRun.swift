@@ -14,15 +14,21 @@ package final class TrainRun {
 
   package let configuration: TrainConfiguration
   package let nSteps: Int
-  private let source: any BatchSource
+  private let data: RunData
 
   /// Throws `TrainError.invalid` or `SAEError.invalid` for settings that make no sense, or need more memory than there is.
-  package init(_ configuration: TrainConfiguration, source: any BatchSource) throws {
+  package convenience init(_ configuration: TrainConfiguration, source: any BatchSource) throws {
+    try self.init(configuration, RunData(source: source))
+  }
+
+  package init(_ configuration: TrainConfiguration, _ data: RunData) throws {
     try configuration.validate()
     self.configuration = configuration
-    self.source = source
+    let runsModel = try configuration.makeObjective().runsModel
+    precondition(runsModel == (data.steps != nil), "objective \(configuration.objective) without its steps")
+    self.data = data
     nSteps = configuration.nSteps
-    try configuration.check(width: source.width)
+    try configuration.check(width: data.source.width)
   }
 
   /// Trains to the end, or until `isInterrupted` says so (asked before each step; the state is then saved).
@@ -34,14 +40,17 @@ package final class TrainRun {
   package func run(
     resuming: Bool, progress: (StepMetrics) -> Void = { _ in }, isInterrupted: () -> Bool = { false }
   ) throws -> Outcome {
-    guard let session = try TrainSession(configuration, source: source, resuming: resuming) else {
-      return .alreadyFinished
-    }
+    guard let session = try TrainSession(configuration, data, resuming: resuming) else { return .alreadyFinished }
+    let source = data.source
     var batch = Matrix(configuration.batch, source.width)
     while !session.isDone {
       if isInterrupted() {
         try session.save()
         return .interrupted(step: session.step)
+      }
+      if let steps = data.steps, steps.needsModel(at: session.progress) {
+        if let metrics = try steps.train(session, source) { progress(metrics) }
+        continue
       }
       try source.read(batch: session.step, into: &batch)
       session.normalization.apply(to: &batch)

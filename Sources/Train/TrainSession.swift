@@ -3,6 +3,7 @@ import Foundation
 import LinearAlgebra
 import Memory
 import SAE
+import Transformer
 
 /// One SAE in training: its weights, optimizer, log and checkpoints. Whoever owns it reads the batches, so that several
 /// can be trained from one read.
@@ -14,6 +15,8 @@ final class TrainSession {
   let normalization: InputNormalization
   let sae: any Autoencoder
   let optimizer: Optimizer
+  /// Trained with the SAE.
+  let halfLayers: [TrainedHalfLayer]
   private let schedule: Schedule
   private let tokensPerEpoch: Int
   private let provenance: SAELensFormat.Provenance
@@ -29,6 +32,8 @@ final class TrainSession {
 
   /// Steps taken.
   var step: Int { optimizer.step }
+  /// Share of the steps that have been taken.
+  var progress: Double { Double(step) / Double(nSteps) }
   var isDone: Bool { step >= nSteps }
 
   /// Goes on from the folder's checkpoint if there is one, else starts as the configuration says. nil if the run was
@@ -36,7 +41,8 @@ final class TrainSession {
   ///
   /// - Throws: `TrainError.busy` if another process works in the folder, `.invalid` if it holds a run with other settings,
   ///   or an unfinished one and `resuming` is false, `.mismatch` if it was begun on other data.
-  init?(_ configuration: TrainConfiguration, source: any BatchSource, resuming: Bool) throws {
+  init?(_ configuration: TrainConfiguration, _ data: RunData, resuming: Bool) throws {
+    let (source, steps) = (data.source, data.steps)
     let folder = RunFolder(configuration.out)
     let there = (try? FileManager.default.attributesOfItem(atPath: folder.path))?[.type] as? FileAttributeType
     if there == .typeRegular {
@@ -47,7 +53,7 @@ final class TrainSession {
       throw TrainError.busy("\(folder.path): another process is training here; wait for it or choose another --out")
     }
     try folder.agree(on: configuration)
-    try folder.agree(on: source.identity)
+    try folder.agree(on: steps?.identity(source.identity) ?? source.identity)
     if folder.isFinished { return nil }
     self.configuration = configuration
     self.folder = folder
@@ -60,11 +66,13 @@ final class TrainSession {
           + "choose another --out")
     }
     try createFolder(folder.checkpoints)
-    normalization = try configuration.inputNormalization(cacheScale: source.normalizationScale)
+    normalization = try configuration.inputNormalization(cacheScale: steps?.scale ?? source.normalizationScale)
     let shape = try configuration.saeConfiguration(width: source.width)
     let sae = try shape.makeAutoencoder(seed: configuration.seed)
     self.sae = sae
-    optimizer = Optimizer(sae.parameters, configuration.optimizerConfiguration)
+    halfLayers = steps?.objective.halfLayers ?? []
+    optimizer = Optimizer(
+      sae.parameters + halfLayers.flatMap { $0.weights.map(\.parameter) }, configuration.optimizerConfiguration)
     schedule = try configuration.makeSchedule(dSAE: shape.dSAE)
     resamplingSteps = Set(try configuration.resamplingSteps())
     if let resumeStep {
@@ -72,8 +80,13 @@ final class TrainSession {
     } else {
       activity = ActivityCount(counts: [Int](repeating: 0, count: shape.dSAE))
       if let initial = try configuration.initialSAE() { try folder.record(initial) }
-      var sample = Matrix(configuration.batch, source.width)
-      try source.read(batch: 0, into: &sample)
+      var sample: Matrix
+      if let steps {
+        sample = steps.sample.matrix.copy()
+      } else {
+        sample = Matrix(configuration.batch, source.width)
+        try source.read(batch: 0, into: &sample)
+      }
       normalization.apply(to: &sample)
       try configuration.begin(sae, normalization: normalization, sample: sample)
     }
@@ -90,9 +103,19 @@ final class TrainSession {
   /// - Throws: `TrainError.diverged` if losses or gradients say that the run will come to nothing; the newest checkpoint
   ///   stays.
   func train(on batch: borrowing Matrix, of source: any BatchSource) throws -> StepMetrics? {
-    let step = step
-    sae.begin(step: step, of: nSteps)
-    let losses = sae.computeGradients(batch)
+    begin()
+    return try finish(
+      ObjectiveLosses(sae.computeGradients(batch)), of: batch, source, mixing: source.mixing(batch: step))
+  }
+
+  /// Called before the gradients of a step are computed.
+  func begin() { sae.begin(step: step, of: nSteps) }
+
+  /// The rest of a step whose gradients are there. `batch` is what went into the SAE.
+  func finish(
+    _ found: ObjectiveLosses, of batch: borrowing Matrix, _ source: any BatchSource, mixing: BatchMixing? = nil
+  ) throws -> StepMetrics? {
+    let (step, losses) = (step, found.sae)
     if let problem = watch.problem(losses, nLatents: sae.configuration.dSAE) { throw diverged(problem) }
     let rate = schedule.learningRate(step: step)
     guard let norm = optimizer.apply(learningRate: rate) else {
@@ -103,7 +126,7 @@ final class TrainSession {
     if step >= nSteps - max(1, nSteps / 10) { activity.add(sae, tokens: configuration.batch) }
     var metrics: StepMetrics?
     if self.step % configuration.logSteps == 0 || isDone || resampled != nil {
-      let logged = self.metrics(losses, resampled: resampled, rate: rate, gradientNorm: norm, source)
+      let logged = self.metrics(found, resampled: resampled, rate: rate, gradientNorm: norm, source, mixing)
       try log.append(logged)
       metrics = logged
     }
@@ -131,6 +154,7 @@ final class TrainSession {
     optimizer.useAverage()
     try SAELensFormat.save(
       sae, normalization: normalization, firingFrequency: activity.frequencies, provenance: provenance, to: folder.sae)
+    if !halfLayers.isEmpty { try TrainedHalfLayer.write(halfLayers, to: folder.halfLayers) }
     try FileManager.default.removeItem(atPath: folder.checkpoints)
   }
 
@@ -142,18 +166,20 @@ final class TrainSession {
   }
 
   private func metrics(
-    _ losses: StepLosses, resampled: Int?, rate: Float, gradientNorm: Double, _ source: any BatchSource
+    _ found: ObjectiveLosses, resampled: Int?, rate: Float, gradientNorm: Double, _ source: any BatchSource,
+    _ mixing: BatchMixing?
   ) -> StepMetrics {
+    let losses = found.sae
     let now = ContinuousClock.now
     let elapsed = (now - lastLog) / .seconds(1)
     let tokens = step * configuration.batch
-    let mixing = source.mixing(batch: step - 1)
     defer { (lastLog, lastWait, lastStep) = (now, source.secondsWaited, step) }
     return StepMetrics(
       step: step, tokens: tokens, epoch: tokens / max(1, tokensPerEpoch), loss: losses.total, mse: losses.mse,
       fvu: losses.fvu, l0: losses.l0, l1: losses.l1, aux: losses.aux, dead: losses.nDead, resampled: resampled,
-      lr: rate,
-      gradientNorm: gradientNorm, sequences: mixing?.measured, sequencesExpected: mixing?.expected,
+      lr: rate, gradientNorm: gradientNorm, kl: found.kl, nextToken: found.nextToken, downstream: found.downstream,
+      klWithoutSAE: found.klWithoutSAE, nextTokenWithoutSAE: found.nextTokenWithoutSAE, sequences: mixing?.measured,
+      sequencesExpected: mixing?.expected,
       tokensPerSecond: Double((step - lastStep) * configuration.batch) / max(elapsed, 1e-9),
       secondsWaiting: source.secondsWaited - lastWait, seconds: (now - start) / .seconds(1))
   }

@@ -8,17 +8,23 @@ package final class TrainedWeight {
   package let name: String
   /// As stored there: GPT-2's matrices are [dIn, dOut], the others' [dOut, dIn].
   package let shape: [Int]
-  /// A vector is one row.
-  package var value: Matrix
-  /// Of the value's shape. `DifferentiablePass.backward` adds to it.
-  package var gradient: Matrix
+  /// A vector is one row. `DifferentiablePass.backward` adds to the gradient.
+  package let parameter: Parameter
   let place: HalfLayerPlace
+
+  package var value: Matrix {
+    _read { yield parameter.value }
+    _modify { yield &parameter.value }
+  }
+  package var gradient: Matrix {
+    _read { yield parameter.gradient }
+    _modify { yield &parameter.gradient }
+  }
 
   init(_ place: HalfLayerPlace) {
     (name, shape, self.place) = (place.name, place.shape, place)
     let (rows, columns) = (place.shape.dropLast().reduce(1, *), place.shape.last ?? 1)
-    value = Matrix(rows, columns)
-    gradient = Matrix(rows, columns)
+    parameter = Parameter(place.name, Matrix(rows, columns))
   }
 }
 

@@ -107,7 +107,7 @@ package final class TransformerModel: Sendable {
   var positions: Strip? { positionEmbedding?.matrix.strip }
 
   /// [dVocab, dModel]
-  var unembedding: Strip { (untiedUnembedding ?? tokenEmbedding).matrix.strip }
+  package var unembedding: Strip { (untiedUnembedding ?? tokenEmbedding).matrix.strip }
 
   /// Angles for at least `nPositions` positions; nil for models with learned positions. Grows by doubling, since
   /// context lengths in configurations can be far beyond what is used.

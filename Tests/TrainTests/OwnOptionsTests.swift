@@ -28,7 +28,8 @@ import Train
 
   /// Keys that mean something whatever the architecture.
   private static let common: Set<String> = [
-    "cache", "hook", "generation", "out", "arch", "latents", "dead-tokens", "objective", "tokens", "batch", "optimizer",
+    "cache", "hook", "generation", "out", "arch", "latents", "dead-tokens", "objective", "weights", "output-loss",
+    "downstream", "teacher", "finetune-fraction", "balance", "half-layers", "model", "tokens", "batch", "optimizer",
     "sparse-adam-steps", "lr", "schedule", "warmup-fraction", "decay-fraction", "min-lr-factor", "beta1", "beta2",
     "momentum", "weight-decay", "ema", "clip", "normalization", "seed", "order-seed", "io", "memory", "window",
     "on-corrupt", "skip-bos", "skip-positions", "skip-outliers", "log-steps", "checkpoint-steps",

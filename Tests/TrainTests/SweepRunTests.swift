@@ -37,7 +37,7 @@ import Train
   @Test func membersEqualRunsOfTheirOwn() throws {
     let folder = try TemporaryFolder()
     let grid = try grid(folder.path, runs)
-    let results = try SweepRun(grid, open: { _ in ToyBatches() }).run(resuming: false)
+    let results = try SweepRun(grid, open: { _ in RunData(source: ToyBatches()) }).run(resuming: false)
     #expect(results.count == 8 && results.allSatisfy { $0.outcome == .finished }, "\(results)")
     for member in grid.members {
       var alone = member.configuration
@@ -46,24 +46,24 @@ import Train
       #expect(try weights(alone.out) == weights(member.configuration.out), "\(member.name)")
     }
     // A second run has nothing to do.
-    let again = try SweepRun(grid, open: { _ in ToyBatches() }).run(resuming: false)
+    let again = try SweepRun(grid, open: { _ in RunData(source: ToyBatches()) }).run(resuming: false)
     #expect(again.allSatisfy { $0.outcome == .finished && $0.seconds == 0 && $0.metrics != nil })
   }
 
   @Test func anInterruptedSweepGoesOnToTheSameEnd() throws {
     let folder = try TemporaryFolder()
     let whole = try SweepGrid(yaml: "\(settings)\nout: \(folder.path)/whole\n\(runs)\n", path: "s.yaml")
-    _ = try SweepRun(whole, open: { _ in ToyBatches() }).run(resuming: false)
+    _ = try SweepRun(whole, open: { _ in RunData(source: ToyBatches()) }).run(resuming: false)
     let parts = try grid(folder.path, runs)
     var asked = 0
-    let first = try SweepRun(parts, memoryBytes: 30_000, open: { _ in ToyBatches() }).run(
+    let first = try SweepRun(parts, memoryBytes: 30_000, open: { _ in RunData(source: ToyBatches()) }).run(
       resuming: true,
       isInterrupted: {
         asked += 1
         return asked > 12
       })
     #expect(first.contains { $0.outcome.isUnfinished })
-    let second = try SweepRun(parts, open: { _ in ToyBatches() }).run(resuming: true)
+    let second = try SweepRun(parts, open: { _ in RunData(source: ToyBatches()) }).run(resuming: true)
     #expect(second.allSatisfy { $0.outcome == .finished }, "\(second)")
     for (a, b) in zip(whole.members, parts.members) {
       #expect(try weights(a.configuration.out) == weights(b.configuration.out), "\(a.name)")
@@ -73,7 +73,7 @@ import Train
   @Test func aMemberThatDivergesDoesNotStopTheOthers() throws {
     let folder = try TemporaryFolder()
     let grid = try grid(folder.path, "arch: relu\nl1: 0.3\nlr: [0.003, 1e30]")
-    let results = try SweepRun(grid, open: { _ in ToyBatches() }).run(resuming: false)
+    let results = try SweepRun(grid, open: { _ in RunData(source: ToyBatches()) }).run(resuming: false)
     #expect(results[0].outcome == .finished)
     let reason = try #require(results[1].outcome.reason)
     #expect(reason.contains("lower --lr (now 1e+30)"), "\(reason)")
@@ -87,7 +87,7 @@ import Train
   @Test func badMembersAreFoundBeforeAnyWork() throws {
     let grid = try grid("/nowhere", "lr: [0.003, -1]")
     #expect(throws: TrainError.invalid("run lr--1: lr is -1.0; it must be positive, or auto")) {
-      _ = try SweepRun(grid, open: { _ in ToyBatches() })
+      _ = try SweepRun(grid, open: { _ in RunData(source: ToyBatches()) })
     }
   }
 }

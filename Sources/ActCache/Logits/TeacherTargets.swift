@@ -30,6 +30,21 @@ public struct TeacherTargets: Sendable, Equatable {
     (self.tailMasses, self.entropies) = (tailMasses, entropies)
   }
 
+  /// Those of all parts, in their order; all of one vocabulary.
+  package init(joining parts: [TeacherTargets]) {
+    var starts = [0]
+    for part in parts {
+      precondition(
+        part.nVocabulary == parts[0].nVocabulary, "vocabularies \(part.nVocabulary), \(parts[0].nVocabulary)")
+      let offset = starts[starts.count - 1]
+      starts += part.starts.dropFirst().map { $0 + offset }
+    }
+    self.init(
+      nVocabulary: parts.first?.nVocabulary ?? 0, starts: starts, indices: parts.flatMap(\.indices),
+      probabilities: parts.flatMap(\.probabilities), tailMasses: parts.flatMap(\.tailMasses),
+      entropies: parts.flatMap(\.entropies))
+  }
+
   public var nTokens: Int { tailMasses.count }
 
   /// Some of the tokens, for instance those of one sequence of a frame.

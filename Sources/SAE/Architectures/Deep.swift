@@ -190,7 +190,7 @@ package final class Deep: Autoencoder {
     gradient = Matrix(uninitialized: code.rows, wEnc.value.columns)
     inputGradients(code, wEnc.value, into: gradient.strip)
     onPhase?(.gradients)
-    let afterResidual = dInput == nil ? Matrix(0, 0) : gradient.copy()
+    let afterResidual = gradient.copy()
     for (i, layer) in encoder.enumerated().reversed() {
       if i == 0 {
         layer.backward(&gradient, x: x)
@@ -199,11 +199,12 @@ package final class Deep: Autoencoder {
         gradient = layer.inputGradient(gradient)
       }
     }
+    if let dInput, let first = encoder.first {
+      let atInput = first.inputGradient(gradient)
+      dInput.assign(atInput.strip)
+      if configuration.deep.residual { add(afterResidual.strip, to: dInput) }
+    }
     onPhase?(.hidden)
-    guard let dInput, let first = encoder.first else { return }
-    let atInput = first.inputGradient(gradient)
-    dInput.assign(atInput.strip)
-    if configuration.deep.residual { add(afterResidual.strip, to: dInput) }
   }
 
   private func clearGradients() {

@@ -1,8 +1,6 @@
-import LinearAlgebra
-
 /// A trained tensor and the gradient of the loss with respect to it, of the same shape.
 package final class Parameter {
-  /// The name in files: `W_enc`, `b_enc`, `W_dec`, `b_dec`.
+  /// The name in files, such as `W_enc`.
   package let name: String
   package var value: Matrix
   /// Whether the optimizer holds each row at unit norm.
@@ -46,14 +44,14 @@ package final class Parameter {
 
   /// Says that `rowGradient` and `sums` have just been written in rows `used`, and the other rows set to 0 or, with
   /// `leavesUnusedRows`, left alone.
-  func setUsedRows(_ used: [Int32]) {
+  package func setUsedRows(_ used: [Int32]) {
     usedRows = used
     hasSums = true
     hasStaleRows = leavesUnusedRows
   }
 
   /// Prepares rows that are about to be added to: those not used before become 0 and used.
-  func addUsedRows(_ rows: [Int32]) {
+  package func addUsedRows(_ rows: [Int32]) {
     guard let before = usedRows else { return }
     var isUsed = [Bool](repeating: false, count: value.rows)
     for row in before { isUsed[Int(row)] = true }

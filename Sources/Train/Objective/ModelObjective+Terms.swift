@@ -1,0 +1,190 @@
+import LinearAlgebra
+import SAE
+import Transformer
+
+extension ModelObjective {
+  /// Adds the time of `body` to a part of `seconds`.
+  func timed<R>(_ part: WritableKeyPath<ObjectiveSeconds, Double>, _ body: () throws -> R) rethrows -> R {
+    let start = ContinuousClock.now
+    defer { seconds[keyPath: part] += (ContinuousClock.now - start) / .seconds(1) }
+    return try body()
+  }
+
+  /// A term at the model's output: its mean over the tokens scored, the cross-entropy of the next token, and the
+  /// gradient by the final states of the former.
+  struct OutputTerm {
+    let value: Double
+    let nextToken: Double
+    let gradient: SharedMatrix
+  }
+
+  /// The same term of several students' final states.
+  func outputTerms(_ states: [Strip], _ teacher: TeacherPredictions, _ step: Step) -> [OutputTerm] {
+    let nextTokens = step.batch.nextTokens
+    let nScored = nextTokens.count { $0 != nil }
+    var (weights, nRows) = (step.rowWeights, step.batch.textRows.count)
+    if case .nextTokens = teacher {
+      nRows = nScored
+      weights = nextTokens.map { $0 == nil ? 0 : 1 / Float(nScored) }
+    }
+    let gradients = states.map { SharedMatrix(Matrix(uninitialized: $0.rows, $0.columns)) }
+    let found = outputLosses(
+      states, unembedding: model.unembedding, teacher: teacher, nextTokens: nextTokens, weights: weights,
+      dStates: gradients.map { $0.matrix.strip }, scratch: logits)
+    func mean(_ values: [Float], over n: Int) -> Double { values.reduce(0) { $0 + Double($1) } / Double(max(1, n)) }
+    return zip(found, gradients).map { loss, gradient in
+      OutputTerm(
+        value: mean(loss.values, over: nRows), nextToken: mean(loss.nextToken ?? [], over: nScored), gradient: gradient)
+    }
+  }
+
+  /// The terms of the changed model without the SAE; their gradient at the hook.
+  func withoutSAE(_ step: Step, _ losses: inout ObjectiveLosses) throws -> SharedMatrix? {
+    guard step.weight(.klWithoutSAE) > 0 || step.weight(.nextTokenWithoutSAE) > 0 else { return nil }
+    let pass = passes[0]
+    try timed(\.layers) {
+      try pass.forward(step.x.matrix, nSequences: step.batch.nSequences, nPositions: step.batch.nPositions)
+    }
+    var dFinal = Matrix(step.batch.nRows, model.configuration.dModel)
+    timed(\.output) {
+      func add(_ term: Objective.Term, _ teacher: TeacherPredictions) -> OutputTerm {
+        let found = outputTerms([pass.finalState.strip], teacher, step)[0]
+        dFinal.add(found.gradient.matrix, times: Float(step.weight(term)))
+        losses.sae.total += step.weight(term) * found.value
+        return found
+      }
+      if let teacher = step.teacher, step.weight(.klWithoutSAE) > 0 {
+        let found = add(.klWithoutSAE, teacher)
+        (losses.klWithoutSAE, losses.nextTokenWithoutSAE) = (found.value, found.nextToken)
+      }
+      if step.weight(.nextTokenWithoutSAE) > 0 {
+        losses.nextTokenWithoutSAE = add(.nextTokenWithoutSAE, .nextTokens).value
+      }
+    }
+    var gradient = Matrix(0, 0)
+    timed(\.layers) { pass.backward(dFinalState: dFinal.strip, into: &gradient) }
+    return SharedMatrix(gradient)
+  }
+
+  /// The SAE's reconstruction in the place of x, and the layers after it.
+  func forward(_ student: Student, _ pass: DifferentiablePass, _ step: Step) throws -> Task {
+    let rows = step.batch.saeRows
+    var input = step.x.matrix.gather(rows: rows)
+    var recon = Matrix(uninitialized: rows.count, input.columns)
+    var value = step.x.matrix.copy()
+    let moments = timed(\.sae) {
+      let moments = student.normalization.apply(to: &input)
+      student.sae.forward(input, into: &recon)
+      var raw = recon.copy()
+      student.normalization.restore(&raw, moments)
+      value.scatter(raw, rows: rows)
+      return moments
+    }
+    recon.add(input, times: -1)
+    let mse = sumOfSquares(recon) / Double(recon.count)
+    let task = Task(
+      student: student, pass: pass, input: SharedMatrix(input), moments: moments, error: SharedMatrix(recon),
+      mse: mse)
+    try timed(\.layers) {
+      try pass.forward(
+        value, base: step.base?.matrix.strip, nSequences: step.batch.nSequences, nPositions: step.batch.nPositions,
+        toFinalState: step.readsOutput)
+    }
+    return task
+  }
+
+  /// The terms at the output and their gradients by the final state of each student; nil if there are none.
+  func outputGradients(_ tasks: [Task], _ step: Step, _ losses: inout [ObjectiveLosses]) -> [SharedMatrix]? {
+    guard step.readsOutput else { return nil }
+    return timed(\.output) {
+      let states = tasks.map { $0.pass.finalState.strip }
+      var gradients: [SharedMatrix]?
+      func add(_ term: OutputTerm, times weight: Double, _ i: Int) {
+        var gradient = term.gradient.matrix.copy()
+        gradient.scale(by: Float(weight))
+        if let gradients { gradient.add(gradients[i].matrix) }
+        losses[i].sae.total += weight * term.value
+        made.append(SharedMatrix(gradient))
+      }
+      var made: [SharedMatrix] = []
+      if let teacher = step.teacher, step.weight(.kl) > 0 {
+        for (i, term) in outputTerms(states, teacher, step).enumerated() {
+          // α of arXiv 2503.17272, a constant of the step.
+          let balance = objective.balances ? tasks[i].mse / (term.value + 1e-8) : 1
+          (losses[i].kl, losses[i].nextToken) = (term.value, term.nextToken)
+          add(term, times: step.weight(.kl) * balance, i)
+        }
+        (gradients, made) = (made, [])
+      }
+      if step.weight(.nextToken) > 0 {
+        for (i, term) in outputTerms(states, .nextTokens, step).enumerated() {
+          losses[i].nextToken = term.value
+          add(term, times: step.weight(.nextToken), i)
+        }
+        gradients = made
+      }
+      return gradients
+    }
+  }
+
+  /// (a′ − a)² at the later streams: their losses, and their gradients there.
+  private func downstreamGradients(
+    _ pass: DifferentiablePass, _ step: Step, _ losses: inout ObjectiveLosses
+  ) -> [HookPoint: SharedMatrix] {
+    let weight = step.weight(.downstream) / Double(max(1, plan.downstream.count))
+    if weight == 0 { return [:] }
+    let text = step.batch.textRows
+    var gradients: [HookPoint: SharedMatrix] = [:]
+    losses.downstream = []
+    for (hook, square) in zip(plan.downstream, squaredScales) {
+      guard let original = step.batch.streams[hook] else { preconditionFailure("the batch lacks \(hook)") }
+      var error = pass.value(at: hook).matrix.gather(rows: text)
+      error.add(original.matrix.gather(rows: text), times: -1)
+      let mse = square * sumOfSquares(error) / Double(error.count)
+      losses.downstream?.append(mse)
+      losses.sae.total += weight * mse
+      var gradient = Matrix(step.batch.nRows, original.matrix.columns)
+      gradient.scatter(error, rows: text, times: Float(2 * weight * square / Double(error.count)))
+      gradients[hook] = SharedMatrix(gradient)
+    }
+    return gradients
+  }
+
+  /// Back to the SAE's parameters, and to the half-layer before it.
+  func backward(
+    _ task: Task, _ step: Step, dFinal: SharedMatrix?, _ found: ObjectiveLosses, dLead: SharedMatrix?
+  ) -> ObjectiveLosses {
+    var losses = found
+    let (rows, normalization) = (step.batch.saeRows, task.student.normalization)
+    var dValue = Matrix(0, 0)
+    timed(\.layers) {
+      let dDownstream = downstreamGradients(task.pass, step, &losses)
+      task.pass.backward(
+        dFinalState: dFinal?.matrix.strip, dDownstream: dDownstream.mapValues { $0.matrix.strip }, into: &dValue)
+    }
+    let dInput = Matrix(lead == nil ? 0 : rows.count, task.input.matrix.columns)
+    timed(\.sae) {
+      var dRecon = dValue.gather(rows: rows)
+      normalization.passBackThroughRestoring(&dRecon, task.moments)
+      let local = step.weight(.local)
+      if local > 0 { dRecon.add(task.error.matrix, times: Float(2 * local / Double(dRecon.count))) }
+      let own = task.student.sae.backward(dRecon, dInput: lead == nil ? nil : dInput.strip)
+      let total = losses.sae.total + own.total + local * task.mse
+      losses.sae = own
+      losses.sae.total = total
+      losses.sae.mse = task.mse
+      let variance = totalVariance(task.input.matrix)
+      losses.sae.fvu = variance > 0 ? task.mse * Double(dRecon.count) / variance : 0
+    }
+    guard let lead else { return losses }
+    timed(\.layers) {
+      // Tokens that pass by the SAE have the gradient of the value itself.
+      guard case .factor(let scale) = normalization else { preconditionFailure("half-layers with moments of tokens") }
+      dValue.scatter(dInput, rows: rows, times: scale)
+      if let dLead { dValue.add(dLead.matrix) }
+      var unused = Matrix(0, 0)
+      lead.backward(dFinalState: nil, dDownstream: [plan.hook: dValue.strip], into: &unused)
+    }
+    return losses
+  }
+}

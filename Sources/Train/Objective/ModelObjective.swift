@@ -1,0 +1,190 @@
+import ActCache
+import LinearAlgebra
+import SAE
+import Transformer
+
+/// Losses of a batch, beside the SAE's own; nil what the objective does not have.
+package struct ObjectiveLosses: Sendable, Equatable {
+  package var sae: StepLosses
+  /// Mean over the tokens of text, nats.
+  package var kl: Double?
+  /// Cross-entropy of the next token, mean over the tokens that have one, nats.
+  package var nextToken: Double?
+  /// Per later stream, in its normalised units.
+  package var downstream: [Double]?
+  package var klWithoutSAE: Double?
+  package var nextTokenWithoutSAE: Double?
+
+  package init(_ sae: StepLosses) { self.sae = sae }
+}
+
+/// Seconds of the parts of a step with the model.
+package struct ObjectiveSeconds: Codable, Sendable, Equatable {
+  /// The SAE, forward and back.
+  package var sae = 0.0
+  /// The layers after the hook, forward and back; of the teacher, too, if it is run.
+  package var layers = 0.0
+  /// Unembedding, softmax, losses and their gradients.
+  package var output = 0.0
+}
+
+/// An SAE that an objective trains.
+package struct Student {
+  package var sae: any Autoencoder
+  /// Of raw activations.
+  package var normalization: InputNormalization
+}
+
+/// The terms of an objective that run layers of the model: from sequences of a cache to the gradients of SAEs, and of
+/// the half-layers next to the hook.
+///
+/// With x the cached activation, s its factor (or the token's own, `InputNormalization`) and f the layers after the hook:
+///
+///     x̂ = SAE(s·x)/s      q = softmax(f(x̂))      L = Σ weight · term + the SAE's own
+///
+/// The layers before the hook are never run. One objective serves several SAEs at once: they share the batch and the
+/// teacher's part of the losses. Trained half-layers belong to one SAE.
+package final class ModelObjective {
+  package let objective: Objective
+  package let plan: ObjectivePlan
+  package internal(set) var seconds = ObjectiveSeconds()
+  /// Trained half-layers, the one before the hook first.
+  package let halfLayers: [TrainedHalfLayer]
+  let model: TransformerModel
+  /// One per student.
+  var passes: [DifferentiablePass] = []
+  /// From the input of the half-layer before the hook to the hook.
+  let lead: DifferentiablePass?
+  /// Of the downstream streams, s².
+  let squaredScales: [Double]
+  let logits = OutputLossScratch()
+  private let workspace = ForwardWorkspace()
+
+  /// Throws `TransformerError` for hooks that no gradient goes back to.
+  package init(_ objective: Objective, _ plan: ObjectivePlan, model: TransformerModel, cache: CacheReader) throws {
+    (self.objective, self.plan, self.model) = (objective, plan, model)
+    halfLayers = [plan.before, plan.after].compactMap(\.self).map { TrainedHalfLayer($0, of: model) }
+    lead = try halfLayers.first.map {
+      try DifferentiablePass(model, hook: $0.halfLayer.input, downstream: [plan.hook], trained: [$0])
+    }
+    squaredScales = try plan.downstream.map { hook in
+      let scale = try cache.hook(hook.name).scale
+      return scale * scale
+    }
+    passes = [try makePass()]
+  }
+
+  private func makePass() throws -> DifferentiablePass {
+    try DifferentiablePass(
+      model, hook: plan.hook, downstream: plan.downstream, trained: Array(halfLayers.dropFirst()))
+  }
+
+  /// One batch as the objective works on it.
+  struct Step {
+    let batch: SequenceBatch
+    /// Of the step's terms.
+    let weights: [Objective.Term: Double]
+    /// At the hook, raw, [rows, dModel].
+    let x: SharedMatrix
+    let base: SharedMatrix?
+    let teacher: TeacherPredictions?
+    /// Holds what `teacher` refers to.
+    let teacherStates: SharedMatrix?
+    /// 1 / tokens of text for rows of text, else 0.
+    let rowWeights: [Float]
+
+    func weight(_ term: Objective.Term) -> Double { weights[term] ?? 0 }
+    var readsOutput: Bool { weight(.kl) > 0 || weight(.nextToken) > 0 }
+  }
+
+  /// Losses of a batch for every student, and exact gradients of the parameters of SAEs and half-layers.
+  ///
+  /// - Parameter progress: share of the steps that have been taken, which decides the weights.
+  ///
+  /// Throws `TrainError.invalid` if no token of the batch goes through the SAE.
+  ///
+  /// - Returns: per student also what went into its SAE.
+  func computeGradients(
+    _ students: [Student], _ batch: SequenceBatch, progress: Double
+  ) throws -> [(losses: ObjectiveLosses, input: SharedMatrix)] {
+    precondition(halfLayers.isEmpty || students.count == 1, "half-layers are trained with one SAE")
+    guard !batch.saeRows.isEmpty else {
+      throw TrainError.invalid("a batch has no token for the SAE; use less of --skip-positions, or a larger --batch")
+    }
+    while passes.count < students.count { passes.append(try makePass()) }
+    for half in halfLayers { half.clearGradients() }
+    var weights: [Objective.Term: Double] = [:]
+    for term in Objective.Term.allCases { weights[term] = objective.weight(term, at: progress) }
+    let step = try prepare(batch, weights)
+    var losses = students.map { _ in ObjectiveLosses(StepLosses()) }
+    let dLead = try withoutSAE(step, &losses[0])
+
+    var tasks: [Task] = []
+    for (student, pass) in zip(students, passes) { tasks.append(try forward(student, pass, step)) }
+    let dFinal = outputGradients(tasks, step, &losses)
+    for i in tasks.indices {
+      losses[i] = backward(tasks[i], step, dFinal: dFinal?[i], losses[i], dLead: dLead)
+    }
+    return zip(losses, tasks).map { ($0, $1.input) }
+  }
+
+  /// The cached activations of a batch at the hook, raw; with trained half-layers what the one before the hook makes.
+  func activations(of batch: SequenceBatch) throws -> SharedMatrix {
+    guard let input = batch.streams[plan.input] else { preconditionFailure("the batch lacks \(plan.input)") }
+    guard let lead else { return input }
+    try lead.forward(input.matrix, nSequences: batch.nSequences, nPositions: batch.nPositions, toFinalState: false)
+    return SharedMatrix(lead.value(at: plan.hook).matrix.copy())
+  }
+
+  /// One student's pass over a batch.
+  struct Task {
+    let student: Student
+    let pass: DifferentiablePass
+    /// The SAE's input x, [rows of the SAE, dModel], in normalised units.
+    let input: SharedMatrix
+    let moments: TokenMoments?
+    /// x̂ − x, of the same shape, and the mean of its squares.
+    let error: SharedMatrix
+    let mse: Double
+  }
+
+  private func prepare(_ batch: SequenceBatch, _ weights: [Objective.Term: Double]) throws -> Step {
+    guard let input = batch.streams[plan.input] else { preconditionFailure("the batch lacks \(plan.input)") }
+    let base = plan.base.flatMap { batch.streams[$0] }
+    let (x, states) = try timed(\.layers) {
+      (try activations(of: batch), plan.needsTeacher ? try teacherStates(batch, input, base) : nil)
+    }
+    let teacher: TeacherPredictions? =
+      if let states {
+        .states(states.matrix.strip)
+      } else if let targets = batch.targets {
+        .buckets(
+          BucketTargets(
+            starts: targets.starts, tokens: targets.indices, probabilities: targets.probabilities,
+            tailMasses: targets.tailMasses))
+      } else {
+        nil
+      }
+    var rowWeights = [Float](repeating: 0, count: batch.nRows)
+    for row in batch.textRows { rowWeights[Int(row)] = 1 / Float(batch.textRows.count) }
+    return Step(
+      batch: batch, weights: weights, x: x, base: base, teacher: teacher, teacherStates: states, rowWeights: rowWeights)
+  }
+
+  /// The teacher's final states, where they are kept or the teacher is run; nil where its targets are kept.
+  private func teacherStates(
+    _ batch: SequenceBatch, _ input: SharedMatrix, _ base: SharedMatrix?
+  ) throws -> SharedMatrix? {
+    if let hidden = batch.hidden { return SharedMatrix(model.finalState(normalized: hidden.matrix)) }
+    if plan.teacher != nil { return nil }
+    if lead != nil {
+      try model.forward(
+        from: plan.input, input.matrix, nSequences: batch.nSequences, nPositions: batch.nPositions,
+        wantsFinalState: true, workspace: workspace)
+      return SharedMatrix(workspace.finalState.copy())
+    }
+    try passes[0].forward(
+      input.matrix, base: base?.matrix.strip, nSequences: batch.nSequences, nPositions: batch.nPositions)
+    return SharedMatrix(passes[0].finalState.copy())
+  }
+}

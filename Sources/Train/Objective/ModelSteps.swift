@@ -1,0 +1,119 @@
+import ActCache
+import LinearAlgebra
+import Memory
+import SAE
+import Transformer
+
+/// The steps of a run that take whole sequences through the layers after the hook.
+package final class ModelSteps {
+  package let objective: ModelObjective
+  package let sequences: SequenceBatches
+  /// Brings raw activations at the hook to ‖x‖² ≈ width.
+  let scale: Double
+  /// The first batch at the hook, raw, without what passes by the SAE.
+  let sample: SharedMatrix
+  private let streamKeys: [String]
+  private var secondsOfOptimizer = 0.0
+
+  /// What the steps so far took.
+  package var costs: StepCosts {
+    StepCosts(
+      parts: objective.seconds, optimizer: secondsOfOptimizer, reading: sequences.secondsWaited)
+  }
+
+  /// Opens the model, and sets the configuration's teacher, so that the run means the same when the cache has more.
+  ///
+  /// - Throws: `TrainError.mismatch` if it is not the model that was harvested; what `ObjectivePlan` and
+  ///   `SequenceBatches` throw.
+  package init(for configuration: inout TrainConfiguration, cache: CacheReader) throws {
+    let path = configuration.model ?? ""
+    let model = try TransformerModel.load(path: path)
+    let (mine, theirs) = (try model.weightsDigest(), cache.manifest.identity.weights)
+    guard mine == theirs else {
+      throw TrainError.mismatch(
+        "\(path): has weights \(mine.prefix(12)), \(cache.path) was harvested from \(theirs.prefix(12)); give --model the "
+          + "one that was harvested")
+    }
+    let goal = try configuration.makeObjective()
+    let plan = try ObjectivePlan(
+      goal, hook: configuration.hook, model: model, cache: cache, teacher: configuration.teacher, modelPath: path)
+    if plan.needsTeacher { configuration.teacher = plan.teacher?.name ?? "none" }
+    let reading = try configuration.readingOptions()
+    if plan.before != nil && (configuration.normalization == "unit" || reading.filter.maxNormRatio != nil) {
+      throw TrainError.invalid(
+        "normalization unit and skip-outliers are for activations that stay as they are; \(configuration.objective) trains "
+          + "the half-layer before the hook")
+    }
+    sequences = try SequenceBatches(
+      cache, plan.streams, batchSize: configuration.batch, seed: configuration.orderSeed ?? configuration.seed,
+      filter: reading.filter, onCorrupt: reading.onCorrupt)
+    objective = try ModelObjective(goal, plan, model: model, cache: cache)
+    let first = try sequences.read(batch: 0)
+    sample = SharedMatrix(try objective.activations(of: first).matrix.gather(rows: first.saeRows))
+    if plan.before == nil {
+      scale = try cache.hook(configuration.hook).scale
+    } else {
+      // The cache may know nothing of the hook: its input is there instead.
+      let mean = sumOfSquares(sample.matrix) / Double(max(1, sample.matrix.count))
+      scale = mean > 0 ? 1 / mean.squareRoot() : 1
+    }
+    streamKeys =
+      try plan.streams.hooks.map { try cache.hook($0.name).streamKey }
+      + (plan.streams.teacher.map { [try cache.logits($0.name).streamKey] } ?? [])
+  }
+
+  /// What such a run goes on only with.
+  func identity(_ data: DataIdentity) -> DataIdentity {
+    var data = data
+    data.streams = streamKeys
+    return data
+  }
+
+  func needsModel(at progress: Double) -> Bool { objective.objective.needsModel(at: progress) }
+
+  /// One step of a run.
+  ///
+  /// - Returns: metrics, if this step is one to log.
+  func train(_ session: TrainSession, _ source: any BatchSource) throws -> StepMetrics? {
+    let found = try computeGradients([session])[0]
+    let start = ContinuousClock.now
+    defer { secondsOfOptimizer += (ContinuousClock.now - start) / .seconds(1) }
+    return try session.finish(found.losses, of: found.input.matrix, source)
+  }
+
+  /// One step of members of a sweep, all of which are at the same step.
+  func train(_ members: [SweepMember], _ source: any BatchSource) throws {
+    let start = ContinuousClock.now
+    let found = try computeGradients(members.map(\.session))
+    let share = (ContinuousClock.now - start) / .seconds(1) / Double(members.count)
+    for (member, found) in zip(members, found) {
+      member.finish(found.losses, of: found.input.matrix, source, seconds: share)
+    }
+    secondsOfOptimizer += (ContinuousClock.now - start) / .seconds(1) - share * Double(members.count)
+  }
+
+  private func computeGradients(
+    _ sessions: [TrainSession]
+  ) throws -> [(losses: ObjectiveLosses, input: SharedMatrix)] {
+    let batch = try sequences.read(batch: sessions[0].step)
+    for session in sessions { session.begin() }
+    return try objective.computeGradients(
+      sessions.map { Student(sae: $0.sae, normalization: $0.normalization) }, batch, progress: sessions[0].progress)
+  }
+}
+
+/// Seconds of steps with the model, by part.
+package struct StepCosts: Codable, Sendable, Equatable {
+  package var parts: ObjectiveSeconds
+  package var optimizer: Double
+  package var reading: Double
+
+  package init(parts: ObjectiveSeconds, optimizer: Double, reading: Double) {
+    (self.parts, self.optimizer, self.reading) = (parts, optimizer, reading)
+  }
+
+  package var total: Double { parts.sae + parts.layers + parts.output + optimizer + reading }
+
+  /// Time per token as a multiple of what the SAE and its optimizer take: a step of the local objective.
+  package var relativeToLocal: Double { total / max(parts.sae + optimizer, 1e-9) }
+}

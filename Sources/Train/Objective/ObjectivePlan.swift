@@ -1,0 +1,129 @@
+import ActCache
+import Transformer
+
+/// What an objective reads of a cache and runs of the model, for an SAE at one hook.
+package struct ObjectivePlan: Equatable, Sendable {
+  package let hook: HookPoint
+  /// The stream that steps begin with: the hook's, or with trained half-layers the input of the one before it.
+  package let input: HookPoint
+  /// What the value at the hook is added to, where that is no residual stream.
+  package let base: HookPoint?
+  /// Later residual streams that are compared, by a name that the cache has.
+  package let downstream: [HookPoint]
+  /// Trained half-layers.
+  package let before: HalfLayer?
+  package let after: HalfLayer?
+  /// Where the original's predictions come from; nil: the layers above run on the cached activations.
+  package let teacher: LogitPolicy?
+  package let needsTeacher: Bool
+
+  /// What to read of each sequence.
+  package var streams: SequenceBatches.Streams {
+    SequenceBatches.Streams(
+      hooks: [input] + (base.map { [$0] } ?? []) + downstream, teacher: needsTeacher ? teacher : nil)
+  }
+
+  /// - Parameters:
+  ///   - teacher: a policy, `none`, or nil: the first of hidden, full, mass and topk that the cache has, else none.
+  ///   - modelPath: for the command that adds what the cache lacks.
+  ///
+  /// Throws `TransformerError` for a hook that the model does not have or that no gradient goes back to,
+  /// `TrainError.invalid` for what the objective cannot mean there, and `TrainError.missing` with the command that adds the
+  /// streams that the cache lacks.
+  package init(
+    _ objective: Objective, hook name: String, model: TransformerModel, cache: CacheReader, teacher policy: String?,
+    modelPath: String
+  ) throws {
+    hook = try model.configuration.hook(named: name)
+    // Says so if no gradient goes back to the hook.
+    _ = try DifferentiablePass(model, hook: hook)
+    base = DifferentiablePass.base(of: hook, in: model)
+    before = objective.trainsHalfLayers ? try model.halfLayer(before: hook) : nil
+    after = objective.trainsHalfLayers ? try model.halfLayer(after: hook) : nil
+    input = before?.input ?? hook
+    needsTeacher = objective.needsTeacher
+    teacher = try Self.teacher(policy, of: cache)
+    let wanted =
+      objective.has(.downstream) ? try Self.later(than: hook, objective.downstream, model.configuration) : []
+    var (found, missing) = ([HookPoint](), [HookPoint]())
+    for hook in [input] + (base.map { [$0] } ?? []) where !cache.has(hook) { missing.append(hook) }
+    for hook in wanted {
+      // Two names for one stream.
+      if let there = ([hook] + hook.otherNames(model.configuration)).first(where: cache.has) {
+        found.append(there)
+      } else {
+        missing.append(hook)
+      }
+    }
+    downstream = found
+    var lacking = missing.map { "--hook \($0.name)" }
+    if needsTeacher, let teacher, cache.manifest.logits[teacher.name] == nil {
+      lacking.append("--logits \(teacher.name)")
+    }
+    if !lacking.isEmpty {
+      throw TrainError.missing(
+        "\(cache.path): this objective needs what the cache does not have; add it with: actcache harvest --model "
+          + "\(modelPath) --out \(cache.path) \(lacking.joined(separator: " "))")
+    }
+  }
+
+  private static func teacher(_ policy: String?, of cache: CacheReader) throws(TrainError) -> LogitPolicy? {
+    guard let policy else {
+      let there = cache.manifest.logits.keys.compactMap { LogitPolicy($0) }
+      return there.min { rank($0) < rank($1) }
+    }
+    if policy == "none" { return nil }
+    guard let policy = LogitPolicy(policy) else {
+      throw .invalid(
+        "teacher is \(policy); expected none or one of the cache's logit policies (\(LogitPolicy.allowed))")
+    }
+    return policy
+  }
+
+  /// The exact ones first, then the cheaper.
+  private static func rank(_ policy: LogitPolicy) -> (Int, Int) {
+    switch policy {
+    case .hidden: (0, 0)
+    case .full: (1, 0)
+    case .mass(_, let cap): (2, -cap)
+    case .topK(let k): (3, -k)
+    }
+  }
+
+  /// The chosen residual streams after the hook: `hook_resid_pre` of later layers, as e2e_sae has them.
+  private static func later(
+    than hook: HookPoint, _ choice: Objective.Downstream, _ c: ModelConfiguration
+  ) throws -> [HookPoint] {
+    if case .named(let names) = choice { return try names.map { try c.hook(named: $0) } }
+    guard case .block(let layer, let kind) = hook else { return [] }
+    // The stream after the last layer of the hook is that of the hook itself.
+    let first = kind == .residPost || kind == .mlpOut && !c.isParallel ? layer + 2 : layer + 1
+    let all = (first..<max(first, c.nLayers)).map { HookPoint.block($0, .residPre) }
+    guard !all.isEmpty else {
+      throw TrainError.invalid(
+        "downstream: no layer begins after \(hook); name the streams, for instance blocks.\(c.nLayers - 1).hook_resid_post"
+      )
+    }
+    guard case .next(let n) = choice else { return all }
+    guard n <= all.count else {
+      throw TrainError.invalid(
+        "downstream is \(n), but only \(all.count) layers begin after \(hook); choose less, or all")
+    }
+    return Array(all.prefix(n))
+  }
+}
+
+extension CacheReader {
+  fileprivate func has(_ hook: HookPoint) -> Bool { manifest.hooks[hook.name] != nil }
+}
+
+extension HookPoint {
+  /// Other names of the same residual stream.
+  fileprivate func otherNames(_ c: ModelConfiguration) -> [HookPoint] {
+    switch self {
+    case .block(let layer, .residPre) where layer > 0: [.block(layer - 1, .residPost)]
+    case .block(let layer, .residPost) where layer + 1 < c.nLayers: [.block(layer + 1, .residPre)]
+    default: []
+    }
+  }
+}

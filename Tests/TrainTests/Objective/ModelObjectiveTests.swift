@@ -1,0 +1,233 @@
+import ActCache
+import Foundation
+import LinearAlgebra
+import SAE
+import TestSupport
+import Testing
+import Transformer
+
+@testable import Train
+
+/// Losses against plain loops over full logits, from the tokens; gradients against central differences.
+@Suite struct ModelObjectiveTests {
+  private static let hook = "blocks.1.hook_resid_post"
+  private static let later = ["blocks.2.hook_resid_mid", "blocks.3.hook_resid_pre"]
+
+  /// What the tests need of a run that has not begun.
+  private struct Example {
+    let cache: TinyModelCache
+    let steps: ModelSteps
+    let sae: any Autoencoder
+    let scale: Float
+    let batch: SequenceBatch
+
+    init(
+      _ cache: TinyModelCache, _ objective: String, hook: String = ModelObjectiveTests.hook,
+      _ change: (inout TrainConfiguration) -> Void = { _ in }
+    ) throws {
+      self.cache = cache
+      var configuration = cache.configuration(objective, hook: hook)
+      configuration.arch = .relu
+      configuration.l1 = 0.1
+      change(&configuration)
+      steps = try ModelSteps(for: &configuration, cache: cache.reader)
+      sae = try configuration.saeConfiguration(width: steps.sample.matrix.columns).makeAutoencoder(seed: 2)
+      scale = Float(steps.scale)
+      // Biases, so that the tests see them; few latents near their kink.
+      var random = SeededGenerator(seed: 8)
+      for parameter in sae.parameters {
+        for i in 0..<parameter.value.rows {
+          for j in 0..<parameter.value.columns {
+            parameter.value[i, j] += Float.random(in: -0.1...0.1, using: &random)
+          }
+        }
+      }
+      batch = try steps.sequences.read(batch: 0)
+    }
+
+    func losses() throws -> ObjectiveLosses {
+      try steps.objective.computeGradients([Student(sae: sae, normalization: .factor(scale))], batch, progress: 1)[0]
+        .losses
+    }
+
+    var parameters: [Parameter] {
+      sae.parameters + steps.objective.halfLayers.flatMap { $0.weights.map(\.parameter) }
+    }
+  }
+
+  private static func logProbabilities(_ logits: borrowing Matrix) -> [[Double]] {
+    (0..<logits.rows).map { row in
+      let values = (0..<logits.columns).map { Double(logits[row, $0]) }
+      let top = values.max() ?? 0
+      let sum = top + log(values.reduce(0) { $0 + exp($1 - top) })
+      return values.map { $0 - sum }
+    }
+  }
+
+  @Test(arguments: ["hidden", "none", "full", "topk:61", "mass:0.000001:61"])
+  func lossFromTheCacheEqualsTheLossFromTokens(teacher: String) throws {
+    let cache = try TinyModelCache(
+      hooks: [Self.hook] + Self.later, logits: teacher == "none" ? [] : [teacher])
+    let example = try Example(cache, "e2e+ds") {
+      $0.teacher = teacher
+      $0.downstream = Self.later.joined(separator: ",")
+      $0.weights = "kl=0.7,downstream=0.3,next-token=0.2,local=0.4"
+    }
+    let found = try example.losses()
+
+    // From the tokens, with a splice, to logits.
+    let model = example.steps.objective.model
+    let reader = try SequenceReader(cache.reader, seed: 0)
+    var tokens: [UInt32] = []
+    for i in 0..<4 { tokens += try reader.sequence(i).tokens }
+    let batch = TokenBatch(ids: tokens, nSequences: 4, nPositions: TinyModelCache.context)
+    let point = try model.configuration.hook(named: Self.hook)
+    let hooks = try Self.later.map { try model.configuration.hook(named: $0) }
+    let workspace = ForwardWorkspace()
+    var (mse, l1) = (0.0, 0.0)
+    func pass(splicing: Bool) throws -> (logs: [[Double]], streams: [HookPoint: [Float]]) {
+      var streams: [HookPoint: [Float]] = [:]
+      let splice = Splice(at: point) { _, values in
+        guard splicing else { return }
+        var x = values.copy()
+        x.scale(by: example.scale)
+        let code = example.sae.encode(x)
+        var recon = example.sae.decode(code)
+        for (a, b) in zip(recon.values, x.values) { mse += Double((a - b) * (a - b)) / Double(x.count) }
+        l1 = code.values.reduce(0.0) { $0 + Double($1) } / Double(x.count)
+        recon.scale(by: 1 / example.scale)
+        values.assign(recon)
+      }
+      try model.forward(batch, hooks: hooks, splice: splice, wantsFinalState: true, workspace: workspace) {
+        streams[$0] = $1.values
+      }
+      return (Self.logProbabilities(model.logits(workspace.finalState)), streams)
+    }
+    let (original, spliced) = (try pass(splicing: false), try pass(splicing: true))
+    var (kl, crossEntropy, nScored) = (0.0, 0.0, 0)
+    for row in 0..<32 {
+      for (p, q) in zip(original.logs[row], spliced.logs[row]) { kl += exp(p) * (p - q) / 32 }
+      if row % 8 < 7 {
+        crossEntropy -= spliced.logs[row][Int(tokens[row + 1])]
+        nScored += 1
+      }
+    }
+    crossEntropy /= Double(nScored)
+    let downstream = try hooks.map { hook in
+      let scale = try cache.reader.hook(hook.name).scale
+      let (a, b) = (original.streams[hook] ?? [], spliced.streams[hook] ?? [])
+      return zip(a, b).reduce(0.0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) } * scale * scale / Double(a.count)
+    }
+    let bound = teacher == "none" || teacher == "hidden" ? 1e-5 : 1e-4
+    #expect(kl > 1e-3, "the example's KL is \(kl)")
+    #expect(abs(try #require(found.kl) - kl) < bound, "\(kl)")
+    #expect(abs(try #require(found.nextToken) - crossEntropy) < 1e-5)
+    for (a, b) in zip(try #require(found.downstream), downstream) { #expect(abs(a - b) < 1e-5 * max(1, b)) }
+    #expect(abs(found.sae.mse - mse) < 1e-5 && abs(found.sae.l1 - l1) < 1e-5)
+    let total = 0.7 * kl + 0.3 * downstream.reduce(0, +) / 2 + 0.2 * crossEntropy + 0.4 * mse + 0.1 * l1
+    #expect(abs(found.sae.total - total) < 2 * bound)
+  }
+
+  private struct Case: CustomTestStringConvertible {
+    let objective: String
+    var fixture = "gpt-neo"
+    var hook = ModelObjectiveTests.hook
+    var weights: String?
+    var arch = SAEConfiguration.Architecture.relu
+    var teacher = "hidden"
+    var testDescription: String { "\(objective) \(fixture) \(hook) \(arch) \(teacher) \(weights ?? "")" }
+  }
+
+  private static let cases = [
+    Case(objective: "e2e"), Case(objective: "e2e", teacher: "topk:5"), Case(objective: "e2e", teacher: "none"),
+    Case(objective: "e2e+ds", weights: "local=0.3"), Case(objective: "next-token", teacher: ""),
+    Case(objective: "e2e", arch: .topk), Case(objective: "e2e+ds", arch: .deep),
+    Case(objective: "e2e+ds", hook: "blocks.1.hook_attn_out"), Case(objective: "e2e", hook: "blocks.2.hook_mlp_out"),
+    Case(objective: "mixed", weights: "downstream=1", teacher: ""),
+    Case(objective: "intrusive"), Case(objective: "non-intrusive", hook: "blocks.2.hook_resid_mid"),
+    Case(objective: "non-intrusive", teacher: "none"),
+    Case(objective: "e2e", fixture: "gpt-neox-parallel", hook: "blocks.0.hook_attn_out"),
+    Case(objective: "intrusive", fixture: "llama-tied", hook: "blocks.0.hook_resid_mid"),
+  ]
+
+  /// Along the gradient itself, where the signal is largest, for every tensor.
+  @Test(arguments: cases)
+  private func gradientsAgreeWithFiniteDifferences(example of: Case) throws {
+    let width = of.fixture == "gpt-neo" ? 12 : 24
+    let streams = [of.hook, "blocks.1.hook_resid_pre", "blocks.1.hook_resid_mid", "blocks.2.hook_resid_pre"]
+    let all =
+      of.fixture == "gpt-neo"
+      ? Set(streams + Self.later + ["blocks.2.hook_resid_mid"]).sorted()
+      : of.fixture == "llama-tied" ? [of.hook, "blocks.0.hook_resid_pre"] : [of.hook, "blocks.0.hook_resid_pre"]
+    let cache = try TinyModelCache(
+      of.fixture, hooks: all, logits: of.teacher.isEmpty || of.teacher == "none" ? [] : [of.teacher])
+    let example = try Example(cache, of.objective, hook: of.hook) {
+      $0.arch = of.arch
+      $0.weights = of.weights
+      $0.teacher = of.teacher.isEmpty ? nil : of.teacher
+      if of.objective == "e2e+ds" || of.weights == "downstream=1" { $0.downstream = "blocks.3.hook_resid_pre" }
+      if of.arch == .topk { $0.k = 6 }
+      if of.arch == .deep { $0.encoderHidden = "1x"; $0.decoderHidden = "1x" }
+      $0.latents = "\(3 * width)"
+    }
+    _ = try example.losses()
+    let gradients = example.parameters.map { $0.gradient.values }
+    var nChecked = 0
+    for (parameter, gradient) in zip(example.parameters, gradients) {
+      let norm = gradient.reduce(0.0) { $0 + Double($1 * $1) }.squareRoot()
+      if norm < 1e-4 { continue }
+      let start = parameter.value.copy()
+      func loss(_ step: Double) throws -> Double {
+        let moved = zip(start.values, gradient).map { $0 + Float(step * Double($1) / norm) }
+        parameter.value = Matrix(start.rows, start.columns, moved)
+        return try example.losses().sae.total
+      }
+      // Kinks and curvature shrink with the step, rounding grows: some step in between must agree.
+      let errors = try [3e-2, 1e-2, 3e-3, 1e-3].map { step in
+        abs((try loss(step) - (try loss(-step))) / (2 * step) - norm) / norm
+      }
+      parameter.value = start.copy()
+      #expect(try #require(errors.min()) < 1e-2, "\(parameter.name): off by \(errors) of \(norm)")
+      nChecked += 1
+    }
+    #expect(nChecked >= 3)
+  }
+
+  /// α = MSE/KL is a constant of the step.
+  @Test func balanceMakesBothTermsCountAlike() throws {
+    let cache = try TinyModelCache(hooks: [Self.hook], logits: ["hidden"])
+    let balanced = try Example(cache, "local-kl")
+    let found = try balanced.losses()
+    let gradients = balanced.sae.parameters.map { $0.gradient.values }
+    let (kl, mse) = (try #require(found.kl), found.sae.mse)
+    let plain = try Example(cache, "mixed") { $0.weights = "local=0.5,kl=\(0.5 * mse / (kl + 1e-8))" }
+    let other = try plain.losses()
+    #expect(abs(found.sae.total - other.sae.total) < 1e-9 && other.kl == found.kl)
+    for (a, parameter) in zip(gradients, plain.sae.parameters) {
+      #expect(difference(a, parameter.gradient.values) == nil, "\(parameter.name)")
+    }
+  }
+
+  /// Several SAEs in one call get what each gets alone.
+  @Test(arguments: ["hidden", "topk:9"]) func studentsDoNotSeeEachOther(teacher: String) throws {
+    let cache = try TinyModelCache(hooks: [Self.hook] + Self.later, logits: [teacher])
+    func examples() throws -> [Example] {
+      try [0.1, 0.4].map { l1 in
+        try Example(cache, "e2e+ds") {
+          $0.l1 = l1
+          $0.downstream = Self.later[0]
+        }
+      }
+    }
+    let alone = try examples().map { (try $0.losses(), $0.sae.parameters.map { $0.gradient.values }) }
+    let examples = try examples()
+    let together = try examples[0].steps.objective.computeGradients(
+      examples.map { Student(sae: $0.sae, normalization: .factor($0.scale)) }, examples[0].batch, progress: 1)
+    for ((losses, gradients), (example, found)) in zip(alone, zip(examples, together)) {
+      #expect(found.losses.sae.total == losses.sae.total && found.losses.kl == losses.kl)
+      for (parameter, gradient) in zip(example.sae.parameters, gradients) {
+        #expect(difference(parameter.gradient.values, gradient) == nil, "\(parameter.name)")
+      }
+    }
+  }
+}

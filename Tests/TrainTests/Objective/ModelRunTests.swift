@@ -1,0 +1,170 @@
+import ActCache
+import Foundation
+import LinearAlgebra
+import SAE
+import TestSupport
+import Testing
+import Transformer
+
+@testable import Train
+
+/// Whole runs of objectives that run the model, on a cache of a small random one.
+@Suite struct ModelRunTests {
+  private static let hook = "blocks.1.hook_resid_mid"
+  private static let hooks = [hook, "blocks.1.hook_resid_pre", "blocks.2.hook_resid_pre", "blocks.3.hook_resid_pre"]
+
+  private func cache() throws -> TinyModelCache { try TinyModelCache(hooks: Self.hooks, logits: ["hidden", "topk:9"]) }
+
+  private func run(
+    _ configuration: TrainConfiguration, resuming: Bool = false, until last: Int = .max
+  ) throws -> TrainRun.Outcome {
+    var configuration = configuration
+    let run = try TrainRun(configuration, RunData(for: &configuration))
+    var steps = 0
+    return try run.run(
+      resuming: resuming,
+      isInterrupted: {
+        steps += 1
+        return steps > last
+      })
+  }
+
+  private func files(_ folder: String) throws -> [String: Data] {
+    var files: [String: Data] = [:]
+    for name in ["sae/cfg.json", "sae/sae_weights.safetensors", "half-layers.safetensors"] {
+      files[name] = FileManager.default.contents(atPath: "\(folder)/\(name)")
+    }
+    return files
+  }
+
+  private func metrics(_ folder: String) throws -> [StepMetrics] {
+    let text = try #require(FileManager.default.contents(atPath: "\(folder)/metrics.jsonl"))
+    return try text.split(separator: 0x0A).map { try JSONDecoder().decode(StepMetrics.self, from: $0) }
+  }
+
+  @Test(arguments: ["e2e", "e2e+ds", "next-token", "intrusive", "non-intrusive", "local-kl"])
+  func interruptedAndResumedEqualsUninterrupted(objective: String) throws {
+    let cache = try cache()
+    var whole = cache.configuration(objective, hook: Self.hook, out: "whole")
+    whole.arch = .relu
+    whole.l1 = 0.05
+    if objective == "local-kl" { whole.finetuneFraction = 0.5 }
+    var parts = whole
+    parts.out = cache.folder.path + "/parts"
+    #expect(try run(whole) == .finished)
+    // In the local half and in the other, for local-kl.
+    #expect(try run(parts, until: 4) == .interrupted(step: 4))
+    #expect(try run(parts, resuming: true, until: 3) == .interrupted(step: 7))
+    #expect(try run(parts, resuming: true) == .finished)
+    let (a, b) = (try files(whole.out), try files(parts.out))
+    #expect(a == b && a.count == (objective.contains("intrusive") ? 3 : 2))
+    let (x, y) = (try metrics(whole.out), try metrics(parts.out))
+    #expect(x.map(\.loss) == y.map(\.loss) && x.map(\.kl) == y.map(\.kl) && x.count == 10)
+    #expect(try run(whole) == .alreadyFinished)
+  }
+
+  @Test func halfLayerModesChangeThoseAndNothingElse() throws {
+    let cache = try cache()
+    var configuration = cache.configuration("non-intrusive", hook: Self.hook)
+    configuration.arch = .relu
+    #expect(try run(configuration) == .finished)
+    let model = try TransformerModel.load(path: cache.model)
+    let halves = try TrainedHalfLayer.read(configuration.out + "/half-layers.safetensors", of: model)
+    #expect(halves.map(\.halfLayer) == [.attention(1), .mlp(1)])
+    for half in halves {
+      let before = TrainedHalfLayer(half.halfLayer, of: model)
+      for (a, b) in zip(half.weights, before.weights) {
+        #expect(a.value.values != b.value.values, "\(a.name) was not trained")
+      }
+    }
+    // The model on disk is what it was.
+    #expect(try TransformerModel.load(path: cache.model).weightsDigest() == cache.reader.manifest.identity.weights)
+  }
+
+  /// The hooks of Alignment Forum's "whole-model reconstruction loss" post lie at very different scales: one setting
+  /// trains all of them.
+  @Test(arguments: ["blocks.0.hook_resid_mid", "blocks.1.hook_resid_pre", "blocks.3.hook_resid_post"])
+  func oneLearningRateWorksAtEveryHook(hook: String) throws {
+    let cache = try TinyModelCache(hooks: [hook], logits: ["hidden"])
+    var configuration = cache.configuration("e2e", hook: hook)
+    configuration.arch = .topk
+    configuration.k = 6
+    configuration.tokens = 150 * configuration.batch
+    #expect(try run(configuration) == .finished)
+    let found = try metrics(configuration.out)
+    let (first, last) = (try #require(found.first?.kl), try #require(found.last?.kl))
+    #expect(last < 0.7 * first, "\(hook): KL from \(first) to \(last)")
+  }
+
+  @Test func whatTheCacheLacksIsNamedWithTheCommandThatAddsIt() throws {
+    let cache = try TinyModelCache(hooks: ["blocks.1.hook_resid_post"])
+    func problem(_ objective: String, _ hook: String, _ change: (inout TrainConfiguration) -> Void = { _ in }) -> String
+    {
+      var configuration = cache.configuration(objective, hook: hook)
+      change(&configuration)
+      do { _ = try RunData(for: &configuration) } catch { return "\(error)" }
+      return ""
+    }
+    let command =
+      "\(cache.path): this objective needs what the cache does not have; add it with: actcache harvest --model "
+      + "\(cache.model) --out \(cache.path) "
+    // blocks.2.hook_resid_pre is the hook itself; blocks.3.hook_resid_pre is not there.
+    #expect(problem("e2e+ds", "blocks.1.hook_resid_post") == command + "--hook blocks.3.hook_resid_pre")
+    #expect(
+      problem("e2e+ds", "blocks.1.hook_attn_out") { $0.teacher = "hidden" }
+        == command + "--hook blocks.1.hook_attn_out --hook blocks.1.hook_resid_pre --hook blocks.3.hook_resid_pre "
+        + "--logits hidden")
+    #expect(problem("intrusive", "blocks.1.hook_resid_post") == command + "--hook blocks.1.hook_resid_mid")
+    #expect(
+      problem("e2e", "blocks.1.hook_resid_post") { $0.batch = 20 }
+        == "batch is 20, but this objective takes whole sequences of 8 tokens; choose 16 or 24")
+    #expect(problem("e2e", "blocks.1.attn.hook_z").contains("no gradients go back to blocks.1.attn.hook_z"))
+    #expect(
+      problem("e2e+ds", "blocks.1.hook_resid_post") { $0.downstream = "7" }
+        == "downstream is 7, but only 1 layers begin after blocks.1.hook_resid_post; choose less, or all")
+  }
+
+  @Test func anotherModelIsRefused() throws {
+    let cache = try cache()
+    var configuration = cache.configuration("e2e", hook: Self.hook)
+    configuration.model = cache.model.replacing("gpt-neo", with: "llama-tied")
+    #expect {
+      try RunData(for: &configuration)
+    } throws: { error in
+      "\(error)".contains("was harvested from") && "\(error)".hasSuffix("give --model the one that was harvested")
+    }
+  }
+
+  @Test func membersOfASweepEqualRunsAlone() throws {
+    let cache = try cache()
+    let configurations = [0.02, 0.2].enumerated().map { i, l1 in
+      var configuration = cache.configuration("e2e", hook: Self.hook, out: "alone\(i)")
+      configuration.arch = .relu
+      configuration.l1 = l1
+      return configuration
+    }
+    for configuration in configurations { #expect(try run(configuration) == .finished) }
+    let grid = try SweepGrid(
+      yaml: """
+        cache: \(cache.path)
+        hook: \(Self.hook)
+        out: \(cache.folder.path)/sweep
+        model: \(cache.model)
+        objective: e2e
+        arch: relu
+        latents: 3x
+        batch: 32
+        tokens: 320
+        lr: 0.003
+        log-steps: 1
+        checkpoint-steps: 3
+        l1: [0.02, 0.2]
+        """, path: "sweep.yaml")
+    let results = try SweepRun(grid).run(resuming: false)
+    #expect(results.map(\.outcome) == [.finished, .finished])
+    for (member, configuration) in zip(grid.members, configurations) {
+      let (mine, alone) = (try files(member.configuration.out), try files(configuration.out))
+      for (name, data) in alone { #expect(mine[name] == data, "\(member.name): \(name)") }
+    }
+  }
+}
