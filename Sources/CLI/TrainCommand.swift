@@ -8,7 +8,9 @@ import Train
 
 struct TrainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "train", abstract: "Train a sparse autoencoder from a cache. Opens no model.",
+    commandName: "train",
+    abstract:
+      "Train a sparse autoencoder from a cache. Objective local opens no model, the others run its layers after the hook.",
     discussion: "Options given here win over --config; what neither says has its default.")
 
   @Option(help: "YAML with the same names as these options.") var config: String?

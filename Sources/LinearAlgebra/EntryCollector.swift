@@ -37,10 +37,25 @@ final class EntryCollector {
   }
 
   private func add(_ preActs: UnsafePointer<Float>, bias: UnsafePointer<Float>, count: Int, first: Int) {
-    let (latents, values, bound) = (latents, values, bound)
-    let bounds = bounds.map { $0 + first }
-    func limit(_ i: Int) -> Lanes { bounds?.lanes(at: i) ?? Lanes(repeating: bound) }
-    func isAbove(_ i: Int) -> SIMDMask<SIMD16<Int32>> { preActs.lanes(at: i) + bias.lanes(at: i) .> limit(i) }
+    // Loops of their own: the choice would be made for every vector.
+    if let bounds {
+      let bounds = bounds + first
+      collect(preActs, bias, count, first, limits: { bounds.lanes(at: $0) }, limit: { bounds[$0] })
+    } else {
+      let bound = bound
+      let all = Lanes(repeating: bound)
+      collect(preActs, bias, count, first, limits: { _ in all }, limit: { _ in bound })
+    }
+  }
+
+  @inline(__always) private func collect(
+    _ preActs: UnsafePointer<Float>, _ bias: UnsafePointer<Float>, _ count: Int, _ first: Int,
+    limits: (Int) -> Lanes, limit: (Int) -> Float
+  ) {
+    let (latents, values) = (latents, values)
+    @inline(__always) func isAbove(_ i: Int) -> SIMDMask<SIMD16<Int32>> {
+      preActs.lanes(at: i) + bias.lanes(at: i) .> limits(i)
+    }
     var end = used
     var i = 0
     while i &+ 16 <= count {
@@ -63,7 +78,7 @@ final class EntryCollector {
     }
     while i < count {
       let sum = preActs[i] + bias[i]
-      if sum > bounds?[i] ?? bound {
+      if sum > limit(i) {
         latents[end] = Int32(first + i)
         values[end] = sum
         end += 1
