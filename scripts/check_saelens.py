@@ -2,7 +2,7 @@
 
     python scripts/check_saelens.py RUN [path/to/actcache]        (sae-lens 6.54, safetensors, torch from PyPI)
 
-Both get the same 512 random activations, once around the decoder's bias and once 100 times as large. Exits with 1
+Both get the same 512 random activations, once around the decoder's bias (a transcoder: around 0) and once 100 times as large. Exits with 1
 if anything differs by more than 1e-5 of the largest value.
 """
 import subprocess
@@ -21,14 +21,17 @@ torch.manual_seed(0)
 failed = sae.cfg.metadata.hook_name is None
 for size in (1.0, 100.0):
     spread = sae.b_dec.detach().abs().mean() + 0.1
-    x = (sae.b_dec.detach() + spread * size * torch.randn(512, sae.cfg.d_in)).contiguous()
+    # A transcoder's bias is of other activations than its input.
+    centre = sae.b_dec.detach() if sae.cfg.apply_b_dec_to_input else 0
+    x = (centre + spread * size * torch.randn(512, sae.cfg.d_in)).contiguous()
     with tempfile.TemporaryDirectory() as folder:
         save_file({"x": x}, f"{folder}/x.safetensors")
         subprocess.run([program, "encode", run, "--input", f"{folder}/x.safetensors", "--out", f"{folder}/y.safetensors"], check=True)
         ours = load_file(f"{folder}/y.safetensors")
     with torch.no_grad():
         latents = sae.encode(x)
-        recon = sae.decode(latents)
+        # With the skip of a transcoder, which decode leaves out.
+        recon = sae(x)
     for name, theirs in (("latents", latents), ("recon", recon)):
         difference = ((ours[name] - theirs).abs().max() / theirs.abs().max()).item()
         failed |= not difference < 1e-5

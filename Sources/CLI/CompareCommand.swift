@@ -86,10 +86,10 @@ struct CompareCommand: ParsableCommand {
     let keys = try runs.map { try StoredEvaluation.Key(run: $0, cache: reader, limit: sequences) }
     var found = zip(runs, keys).map { StoredEvaluation.load(run: $0, key: $1) }
     let opened = try runs.map { try SAELensFormat.open(run: $0) }
-    if let other = opened.indices.first(where: { opened[$0].provenance.hookName != opened[0].provenance.hookName }) {
+    let hooks = opened.map { $0.provenance.hookName + ($0.provenance.targetHook.map { " → \($0)" } ?? "") }
+    if let other = hooks.indices.first(where: { hooks[$0] != hooks[0] }) {
       throw EvaluateError.invalid(
-        "\(runs[0]) is of \(opened[0].provenance.hookName), \(runs[other]) of \(opened[other].provenance.hookName); compare "
-          + "runs of one hook")
+        "\(runs[0]) is of \(hooks[0]), \(runs[other]) of \(hooks[other]); compare runs of one hook")
     }
     let missing = runs.indices.filter { found[$0] == nil }
     if missing.isEmpty { return found.compactMap(\.self) }
@@ -101,7 +101,7 @@ struct CompareCommand: ParsableCommand {
     let hook = opened[0].provenance.hookName
     let evaluation = try Evaluation(
       missing.map { .init(name: runs[$0], sae: opened[$0].sae, weightsDigest: opened[$0].provenance.weightsDigest) },
-      hook: hook, cache: reader, model: TransformerModel.load(path: path))
+      hook: hook, targetHook: opened[0].provenance.targetHook, cache: reader, model: TransformerModel.load(path: path))
     let fresh = try evaluation.run(limit: sequences) { done, all in
       line.update(fraction: Double(done) / Double(all), "\(missing.count) runs: \(done) of \(all) sequences")
     }

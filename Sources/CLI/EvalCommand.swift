@@ -20,6 +20,10 @@ struct EvalCommand: ParsableCommand {
   @Option(help: "The model that was harvested.") var model: String
   @Option(help: "Tokenizer folder or file, for --contexts; by default the model's own.") var tokenizer: String?
   @Option(help: "Held-out sequences to use; by default all.") var sequences: Int?
+  @Option(
+    help: ArgumentHelp(
+      "Also measure each run's decoder with the codes that minimise x's error plus λ‖c‖₁ (FISTA; λ as --l1).",
+      valueName: "λ")) var fista: Double?
   @Option(help: "Also print so many latents with the texts that activate them most.") var contexts = 0
   @OptionGroup var threads: ThreadsOption
   @Flag(help: "Print one JSON object.") var json = false
@@ -30,22 +34,40 @@ struct EvalCommand: ParsableCommand {
     let reader = try CacheReader(path: cache)
     let model = try TransformerModel.load(path: self.model)
     let texts = contexts > 0 ? try ModelTokenizer.load(model: tokenizer ?? self.model).tokenizer : nil
-    var subjects: [String: [(place: Int, subject: Evaluation.Subject)]] = [:]
+    struct Hooks: Hashable {
+      var hook: String
+      var target: String?
+    }
+    var subjects: [Hooks: [(place: Int, subject: Evaluation.Subject)]] = [:]
+    var baselines: [Fista] = []
     for (place, run) in runs.enumerated() {
       let (sae, provenance) = try SAELensFormat.open(run: run)
-      subjects[provenance.hookName, default: []].append(
-        (place, .init(name: run, sae: sae, weightsDigest: provenance.weightsDigest)))
+      let hooks = Hooks(hook: provenance.hookName, target: provenance.targetHook)
+      subjects[hooks, default: []].append(
+        (2 * place, .init(name: run, sae: sae, weightsDigest: provenance.weightsDigest)))
+      if let fista {
+        let scale = Float(try reader.hook(hooks.hook).scale)
+        let baseline = try Fista(sae, l1: Float(fista), inputScale: scale, name: run)
+        baselines.append(baseline)
+        subjects[hooks, default: []].append(
+          (2 * place + 1, .init(name: "\(run) fista \(fista)", sae: baseline, weightsDigest: provenance.weightsDigest)))
+      }
     }
     let line = ProgressLine(quiet: json)
     var results: [(place: Int, result: EvaluationResult, latents: [LatentContexts])] = []
-    for (hook, group) in subjects.sorted(by: { $0.key < $1.key }) {
-      let evaluation = try Evaluation(group.map(\.subject), hook: hook, cache: reader, model: model)
+    for (hooks, group) in subjects.sorted(by: {
+      ($0.key.hook, $0.key.target ?? "") < ($1.key.hook, $1.key.target ?? "")
+    }) {
+      let hook = hooks.hook
+      let evaluation = try Evaluation(
+        group.map(\.subject), hook: hook, targetHook: hooks.target, cache: reader, model: model)
       let found = try evaluation.run(limit: sequences) { done, all in
         line.update(fraction: Double(done) / Double(all), "\(hook): \(done) of \(all) sequences")
       }
       for (entry, evaluated) in zip(group, found) {
         let run = entry.subject.name
-        if RunFolder(run).isFinished {
+        // What FISTA does with a run's decoder is no evaluation of the run.
+        if entry.subject.sae is any Autoencoder, RunFolder(run).isFinished {
           keep(evaluated, of: run, try StoredEvaluation.Key(run: run, cache: reader, limit: sequences))
         }
         let latents =
@@ -57,6 +79,12 @@ struct EvalCommand: ParsableCommand {
       }
     }
     line.finish()
+    let nUnsolved = baselines.reduce(0) { $0 + $1.nUnsolved }
+    if nUnsolved > 0 {
+      printError(
+        "note: fista stopped after \(grouped(Fista.maxSteps)) steps at \(grouped(nUnsolved)) tokens: their codes are not the best yet"
+      )
+    }
     results.sort { $0.place < $1.place }
     if json {
       try printJSON(
@@ -87,7 +115,8 @@ struct EvalCommand: ParsableCommand {
     ])
     for r in results {
       table.add([
-        r.run, r.hook, r.architecture, fixed(r.l0, 1), fixed(r.fvu, 4), fixed(r.mse, 4), grouped(r.alive),
+        r.run, r.hook + (r.targetHook.map { " → \($0)" } ?? ""), r.architecture, fixed(r.l0, 1), fixed(r.fvu, 4),
+        fixed(r.mse, 4), grouped(r.alive),
         grouped(r.dead), fixed(r.ceOriginal, 4), fixed(r.ceSpliced, 4), fixed(r.ceZeroAblated, 4),
         fixed(r.ceMeanAblated, 4), fixed(r.ceIncrease, 4), fixed(r.lossRecoveredZero, 4),
         fixed(r.lossRecoveredMean, 4), fixed(r.kl, 4),

@@ -16,9 +16,12 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "YAML with the same names as these options.") var config: String?
   @Option(help: "The cache's folder.") var cache: String?
   @Option(help: "Hook point to train on.") var hook: String?
+  @Option(help: "For a transcoder: hook point whose activations are made from those at --hook.") var targetHook: String?
+  @Flag(inversion: .prefixedNo, help: "A transcoder's: add a linear map of the input to the reconstruction.")
+  var skip: Bool?
   @Option(help: "Generation of a cache that has grown; by default the newest, or that of the run.") var generation: Int?
   @Option(help: "Folder of the run.") var out: String?
-  @Option(help: "topk, batchtopk, matryoshka, relu, jumprelu, gated, panneal or deep.") var arch:
+  @Option(help: "topk, batchtopk, matryoshka, relu, jumprelu, gated, panneal, deep, tied or rica.") var arch:
     SAEConfiguration.Architecture?
   @Option(help: "Latents: a number, or a multiple of the width such as 8x.") var latents: String?
   @Option(help: "topk, batchtopk, matryoshka: active latents per token; 32.") var k: Int?
@@ -32,12 +35,13 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "topk, batchtopk, matryoshka: dead latents per token in AuxK; by default half the width.") var kAux:
     Int?
   @Option(help: "The same: weight of AuxK; 1/32, 0 switches it off.") var auxCoefficient: Double?
-  @Option(help: "relu, gated, panneal: λ of the L1 penalty, λ · mean ‖c‖₁ / width, in normalised units; 1.") var l1:
-    Double?
+  @Option(
+    help: "relu, tied, gated, panneal, rica: λ of the L1 penalty, λ · mean ‖c‖₁ / width, in normalised units; 1.")
+  var l1: Double?
   @Option(help: "jumprelu: λ of the penalty on the number of active latents, λ · L0 / width; 1.") var l0: Double?
   @Option(help: "jumprelu: what λ multiplies: step (L0) or tanh.") var sparsity: SAEConfiguration.Sparsity?
   @Option(help: "jumprelu: s of tanh(s · c); 4.") var tanhScale: Double?
-  @Option(help: "relu: p of the penalty λ · mean ‖c‖_p / width; 1.") var p: Double?
+  @Option(help: "relu, tied: p of the penalty λ · mean ‖c‖_p / width; 1.") var p: Double?
   @Option(help: "Decoder rows: unit (held at norm 1), graph (divided by it in the loss, as e2e_sae) or free.")
   var decoderNorm: SAEConfiguration.DecoderNorm?
   @Option(help: "jumprelu: penalise λ · (L0 / target − 1)² / width instead.") var targetL0: Double?
@@ -142,6 +146,8 @@ struct TrainCommand: ParsableCommand {
     }
     set(\.cache, cache)
     set(\.hook, hook)
+    set(\.targetHook, targetHook)
+    set(\.skip, skip)
     set(\.out, out)
     set(\.arch, arch)
     set(\.latents, latents)

@@ -5,16 +5,17 @@ import SAE
 import Transformer
 
 /// Evaluates SAEs of one hook together: the model runs once per held-out batch up to the hook, then once per SAE and
-/// ablation from there on.
+/// ablation from there on. A transcoder's code is computed from the activation at its own hook in the model's original pass,
+/// and its reconstruction takes the place of the activation at the target hook.
 package final class Evaluation {
   package struct Subject {
     /// The name in results: the run's folder.
     package var name: String
-    package var sae: any Autoencoder
+    package var sae: any SparseCoder
     /// Of the model that the SAE was trained on, if its files say so.
     package var weightsDigest: String?
 
-    package init(name: String, sae: any Autoencoder, weightsDigest: String? = nil) {
+    package init(name: String, sae: any SparseCoder, weightsDigest: String? = nil) {
       self.name = name
       self.sae = sae
       self.weightsDigest = weightsDigest
@@ -23,6 +24,8 @@ package final class Evaluation {
 
   private let model: TransformerModel
   private let reader: HeldOutReader
+  /// Where codes are computed, and where reconstructions are put in: the same but for transcoders.
+  private let inputHook: HookPoint
   private let hook: HookPoint
   private let stream: Manifest.Stream
   /// Mean of each channel over the cache, which mean-ablation puts in.
@@ -32,9 +35,11 @@ package final class Evaluation {
   private let workspace = ForwardWorkspace()
   private let sequencesPerBatch: Int
 
+  /// - Parameter targetHook: of transcoders.
   /// - Throws: `EvaluateError.mismatch` if model and cache, or an SAE and the hook, do not belong together.
   package init(
-    _ subjects: [Subject], hook name: String, cache: CacheReader, model: TransformerModel, tokensPerBatch: Int = 2048
+    _ subjects: [Subject], hook inputName: String, targetHook: String? = nil, cache: CacheReader,
+    model: TransformerModel, tokensPerBatch: Int = 2048
   ) throws {
     let digest = try model.weightsDigest()
     guard digest == cache.manifest.identity.weights else {
@@ -43,14 +48,22 @@ package final class Evaluation {
           + "\(digest.prefix(12)); evaluate with the model that was harvested")
     }
     self.model = model
+    let name = targetHook ?? inputName
     stream = try cache.hook(name)
     channelMean = stream.statistics?.channelMean ?? [Double](repeating: 0, count: stream.width)
     hook = try model.configuration.hook(named: name)
     later = LaterStreams(after: hook, in: model.configuration)
-    for subject in subjects where subject.sae.configuration.dIn != stream.width {
+    inputHook = try model.configuration.hook(named: inputName)
+    let inputWidth = model.configuration.width(of: inputHook)
+    for subject in subjects where subject.sae.configuration.dIn != inputWidth {
       throw EvaluateError.mismatch(
-        "\(subject.name): the SAE is for activations of width \(subject.sae.configuration.dIn), \(name) has "
-          + "\(stream.width); evaluate it on the hook it was trained on")
+        "\(subject.name): the SAE is for activations of width \(subject.sae.configuration.dIn), \(inputName) has "
+          + "\(inputWidth); evaluate it on the hook it was trained on")
+    }
+    for subject in subjects where subject.sae.configuration.outWidth != stream.width {
+      throw EvaluateError.mismatch(
+        "\(subject.name): makes activations of width \(subject.sae.configuration.outWidth), \(name) has \(stream.width); "
+          + "evaluate it on the hooks it was trained on")
     }
     for subject in subjects {
       if let trainedOn = subject.weightsDigest, trainedOn != digest {
@@ -113,7 +126,8 @@ package final class Evaluation {
     for start in stride(from: 0, to: nSequences, by: sequencesPerBatch) {
       let sequences = try (start..<min(nSequences, start + sequencesPerBatch)).map { try reader.sequence($0) }
       let batch = HeldOutBatch(sequences, context: reader.context)
-      let pass = try OriginalPass(model, batch.tokens, hook: hook, keeping: later.observed, workspace: workspace)
+      let pass = try OriginalPass(
+        model, batch.tokens, input: inputHook, hook: hook, keeping: later.observed, workspace: workspace)
       try add(batch, pass, to: &baseline)
       for (i, subject) in subjects.enumerated() { try add(batch, pass, subject.sae, to: &records[i]) }
       progress(min(nSequences, start + sequencesPerBatch), nSequences)
@@ -143,12 +157,12 @@ package final class Evaluation {
   }
 
   private func add(
-    _ batch: HeldOutBatch, _ pass: OriginalPass, _ sae: any Autoencoder, to record: inout Record
+    _ batch: HeldOutBatch, _ pass: OriginalPass, _ sae: any SparseCoder, to record: inout Record
   ) throws {
     let clock = ContinuousClock()
     let start = clock.now
-    let code = sae.encode(pass.activations)
-    let recon = sae.decode(code)
+    let code = sae.encode(pass.inputs)
+    let recon = sae.decode(code, of: pass.inputs)
     record.times.encodeDecode += (clock.now - start).seconds
 
     var active = [Int](repeating: 0, count: pass.activations.rows)
@@ -221,7 +235,8 @@ package final class Evaluation {
         "\(subject.name): its reconstructions are not finite; the SAE is damaged or diverged, train it again")
     }
     var result = EvaluationResult(
-      run: subject.name, hook: hook.name, subject.sae.configuration, sums: sums, scale: stream.scale,
+      run: subject.name, hook: inputHook.name, targetHook: hook == inputHook ? nil : hook.name,
+      subject.sae.configuration, kind: subject.sae.kind, sums: sums, scale: stream.scale,
       alive: record.uses.count { $0 > 0 })
     let perToken = 1e6 / Double(baseline.rows)
     result.microsecondsPerToken = .init(

@@ -26,6 +26,9 @@ package struct EvaluationResult: Codable, Sendable, Equatable {
 
   package var run: String
   package var hook: String
+  /// Of a transcoder: the hook that its reconstruction is put in, whose activations x below are.
+  package var targetHook: String?
+  /// The arch, or `fista`.
   package var architecture: String
   package var latents: Int
   /// Held-out sequences, tokens of text in them, and positions that predict a next token.
@@ -72,13 +75,15 @@ package struct EvaluationResult: Codable, Sendable, Equatable {
   package var microsecondsPerToken = Times()
 
   /// - Parameters:
-  ///   - scale: of the hook in the cache.
+  ///   - kind: what it is called, where that is not the arch.
+  ///   - scale: in the cache, of the hook that is reconstructed.
   ///   - alive: latents that were active.
   package init(
-    run: String, hook: String, _ shape: SAEConfiguration, sums: SequenceSums, scale: Double, alive: Int
+    run: String, hook: String, targetHook: String? = nil, _ shape: SAEConfiguration, kind: String? = nil,
+    sums: SequenceSums, scale: Double, alive: Int
   ) {
-    (self.run, self.hook) = (run, hook)
-    architecture = shape.architecture.rawValue
+    (self.run, self.hook, self.targetHook) = (run, hook, targetHook)
+    architecture = kind ?? shape.architecture.rawValue
     latents = shape.dSAE
     sequences = sums.tokens.count
     tokens = sums.tokens.reduce(0, +)

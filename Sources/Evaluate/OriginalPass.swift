@@ -6,6 +6,9 @@ import Transformer
 final class OriginalPass {
   /// The values at the hook, [rows, width].
   private(set) var activations = Matrix(0, 0)
+  /// The values at `input`, [rows, its width], where that is another.
+  private var others = Matrix(0, 0)
+  private let input: HookPoint
   /// The input of the unembedding, [rows, dModel].
   private(set) var finalState = Matrix(0, 0)
   /// The residual streams asked for, [rows, dModel] each.
@@ -18,12 +21,15 @@ final class OriginalPass {
   private let start: HookPoint?
   private var startResidual = Matrix(0, 0)
 
-  /// - Parameter streams: residual streams to keep, not before the hook.
+  /// - Parameters:
+  ///   - input: where codes are computed.
+  ///   - streams: residual streams to keep, not before the hook.
   init(
-    _ model: TransformerModel, _ tokens: TokenBatch, hook: HookPoint, keeping streams: Set<HookPoint>,
-    workspace: ForwardWorkspace
+    _ model: TransformerModel, _ tokens: TokenBatch, input: HookPoint, hook: HookPoint,
+    keeping streams: Set<HookPoint>, workspace: ForwardWorkspace
   ) throws {
     self.model = model
+    self.input = input
     self.tokens = tokens
     self.hook = hook
     self.workspace = workspace
@@ -34,15 +40,20 @@ final class OriginalPass {
     }
     var kept: [HookPoint: SharedMatrix] = [:]
     try model.forward(
-      tokens, hooks: streams.union([hook] + (start.map { [$0] } ?? [])), wantsFinalState: true, workspace: workspace
+      tokens, hooks: streams.union([input, hook] + (start.map { [$0] } ?? [])), wantsFinalState: true,
+      workspace: workspace
     ) { point, values in
       if point == hook { activations = values.copy() }
+      if point == input && input != hook { others = values.copy() }
       if point == start { startResidual = values.copy() }
       if streams.contains(point) { kept[point] = SharedMatrix(values.copy()) }
     }
     self.streams = kept
     finalState = workspace.finalState.copy()
   }
+
+  /// What codes are computed from.
+  var inputs: Matrix { _read { if input == hook { yield activations } else { yield others } } }
 
   /// Runs the rest of the model with `values` at the hook; the result is in `workspace.finalState`. `observe` sees the
   /// residual streams named in `observing`.

@@ -16,7 +16,7 @@ package struct StoredEvaluation: Codable, Sendable {
     package var heldOut: String
     /// Held-out sequences used.
     package var sequences: Int
-    /// SHA-256 over the SAE's files.
+    /// SHA-256 over the SAE's files: its weights, its kind, and the hooks that it reads and makes.
     package var sae: String
 
     /// - Parameters:

@@ -23,12 +23,12 @@ package struct LatentContexts: Codable, Sendable, Equatable {
 
 /// Finds the latents' strongest contexts in the held-out sequences, from the cache alone.
 package struct TopContexts {
-  private let sae: any Autoencoder
+  private let sae: any SparseCoder
   private let hook: String
   private let reader: HeldOutReader
   private let width: Int
 
-  package init(_ sae: any Autoencoder, hook: String, cache: CacheReader) throws {
+  package init(_ sae: any SparseCoder, hook: String, cache: CacheReader) throws {
     self.sae = sae
     self.hook = hook
     reader = try HeldOutReader(cache)

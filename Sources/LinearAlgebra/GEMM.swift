@@ -43,7 +43,7 @@ package func gemm(
 private let tileRows = 512
 private let tileColumns = 2048
 
-func tiledProduct(
+package func tiledProduct(
   _ a: Strip, _ b: Strip, into c: Strip, transposeA: Bool = false, transposeB: Bool = false, alpha: Float = 1,
   accumulating: Bool = false
 ) {

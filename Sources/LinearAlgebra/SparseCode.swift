@@ -31,12 +31,28 @@ package struct SparseCode: Sendable {
     gradients = [Float](repeating: 0, count: values.count)
   }
 
+  /// Adds rows with the positive elements of `dense` [tokens, latents].
+  package mutating func append(positiveOf dense: borrowing Matrix) {
+    precondition(dense.columns == nLatents, "\(dense.columns) columns for \(nLatents) latents")
+    for b in 0..<dense.rows {
+      let start = Int32(latents.count)
+      starts.append(start)
+      let row = dense.base + b * nLatents
+      for j in 0..<nLatents where row[j] > 0 {
+        latents.append(Int32(j))
+        values.append(row[j])
+      }
+      counts.append(Int32(latents.count) - start)
+    }
+    gradients = [Float](repeating: 0, count: values.count)
+  }
+
   package var rows: Int { counts.count }
 
   /// Active entries of all rows together.
   package var nActive: Int { counts.reduce(0) { $0 + Int($1) } }
 
-  /// Σ of all active values (their ‖c‖₁, as they are positive), in the order of rows.
+  /// Σ of the sizes of all active values, their ‖c‖₁, in the order of rows.
   package var sumOfValues: Double {
     values.withUnsafeBufferPointer { values in
       (0..<rows).reduce(0.0) { sum, b in
@@ -44,8 +60,11 @@ package struct SparseCode: Sendable {
         precondition(start + count <= values.count, "entries \(start)..<\(start + count) of \(values.count)")
         guard count > 0, let row = values.baseAddress.map({ $0 + start }) else { return sum }
         var lanes = Lanes.zero
-        for i in stride(from: 0, to: count & ~15, by: 16) { lanes += row.lanes(at: i) }
-        return (count & ~15..<count).reduce(sum + Double(lanes.total)) { $0 + Double(row[$1]) }
+        for i in stride(from: 0, to: count & ~15, by: 16) {
+          let x = row.lanes(at: i)
+          lanes += x.replacing(with: -x, where: x .< 0)
+        }
+        return (count & ~15..<count).reduce(sum + Double(lanes.total)) { $0 + Double(abs(row[$1])) }
       }
     }
   }

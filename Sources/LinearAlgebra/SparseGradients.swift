@@ -1,4 +1,4 @@
-// B tokens, d width, n latents
+// B tokens, d width (dIn of inputs, dOut of what is reconstructed, where they differ), n latents
 
 /// Gradients of encoder and decoder from a sparse code, each weight row touched once:
 ///
@@ -11,9 +11,9 @@
 /// - Parameters:
 ///   - index: `code.byLatent()`.
 ///   - rows: for each latent of the code its row in the gradients; nil if they are the same.
-///   - residual, x: [B, d].
+///   - residual: [B, dOut]; x: [B, dIn].
 ///   - nested: residuals of each group of latents, instead of `residual`.
-///   - dDec, dEnc: [n, d]; dBias: [1, n]. Overwritten (rows without uses become 0), or added to if `accumulating`
+///   - dDec: [n, dOut]; dEnc: [n, dIn]; dBias: [1, n]. Overwritten (rows without uses become 0), or added to if `accumulating`
 ///     (rows without uses are left alone).
 ///   - leavingUnused: rows of dDec and dEnc without uses are left alone in any case.
 ///   - sums: filled for the rows of dDec and dEnc that are written, while they are in cache; those of dDec without the
@@ -24,37 +24,36 @@ package func weightGradients(
   dDec: inout Matrix, dEnc: inout Matrix, dBias: inout Matrix, accumulating: Bool = false, leavingUnused: Bool = false,
   sums: (dec: GradientSums, enc: GradientSums)? = nil, unitDecoder: Strip? = nil
 ) {
-  let d = x.columns
+  let (dIn, dOut) = (x.columns, residual.columns)
   precondition(
-    residual.columns == d && residual.stride == d && x.stride == d && dDec.columns == d && dEnc.columns == d,
-    "width \(d)")
+    residual.stride == dOut && x.stride == dIn && dDec.columns == dOut && dEnc.columns == dIn,
+    "widths \(dIn) and \(dOut)")
   precondition(
     rows?.count ?? dDec.rows == code.nLatents && dEnc.rows == dDec.rows && dBias.count == dDec.rows,
     "\(code.nLatents) latents")
-  precondition(nested.map { $0.nLatents == code.nLatents && $0.strips[0].columns == d } ?? true, "nested residuals")
+  precondition(nested.map { $0.nLatents == code.nLatents && $0.strips[0].columns == dOut } ?? true, "nested residuals")
   precondition(
     sums.map { $0.dec.rows == dDec.rows && $0.enc.rows == dDec.rows } ?? true, "sums are not of \(dDec.rows) rows")
   precondition(
-    unitDecoder.map { $0.rows == dDec.rows && $0.columns == d && $0.stride == d } ?? true,
-    "decoder is not [\(dDec.rows), \(d)]")
+    unitDecoder.map { $0.rows == dDec.rows && $0.columns == dOut && $0.stride == dOut } ?? true,
+    "decoder is not [\(dDec.rows), \(dOut)]")
   let unit = unitDecoder?.base
+  let shared = min(dIn, dOut)
   let (xs, dec, enc, bias) = (x.base, dDec.base, dEnc.base, dBias.base)
   let isDense = nested == nil && code.isDense
   precondition(isDense || index.hasPlaces, "an index without places for a code that is not dense")
   Threads.forEachRange(code.nLatents, grain: isDense ? CodeTiles.latentsOfPiece(code.nLatents) : 32) { range in
     // Sums of the decoder's side, of the encoder's, and of gradients, where products make them.
-    let products = Matrix(uninitialized: isDense ? 2 * range.count : 0, d)
+    let decProducts = Matrix(uninitialized: isDense ? range.count : 0, dOut)
+    let encProducts = Matrix(uninitialized: isDense ? range.count : 0, dIn)
     let totals = Matrix(uninitialized: 1, isDense ? range.count : 0)
     if isDense {
-      let (decSums, encSums) = (
-        products.strip.rows(0..<range.count), products.strip.rows(range.count..<2 * range.count)
-      )
       code.withTiles { tiles in
         code.values.withUnsafeBufferPointer {
-          tiles.setSums(range, $0.baseAddress!, scale: scale, of: residual, into: decSums)
+          tiles.setSums(range, $0.baseAddress!, scale: scale, of: residual, into: decProducts.strip)
         }
         code.gradients.withUnsafeBufferPointer {
-          tiles.setSums(range, $0.baseAddress!, scale: 1, of: x, into: encSums, totals: totals.base)
+          tiles.setSums(range, $0.baseAddress!, scale: 1, of: x, into: encProducts.strip, totals: totals.base)
         }
       }
     }
@@ -75,26 +74,25 @@ package func weightGradients(
               }
               bias[row] = accumulating ? bias[row] + biasSum : biasSum
               if uses.isEmpty && leavingUnused { continue }
-              let (decRow, encRow) = (dec + row * d, enc + row * d)
+              let (decRow, encRow) = (dec + row * dOut, enc + row * dIn)
               var i = 0
               if isDense {
-                let a = products.base + (j - range.lowerBound) * d
-                let g = a + range.count * d
+                let a = decProducts.base + (j - range.lowerBound) * dOut
+                let g = encProducts.base + (j - range.lowerBound) * dIn
                 if accumulating {
-                  accumulate(a, times: 1, into: decRow, count: d)
-                  accumulate(g, times: 1, into: encRow, count: d)
+                  accumulate(a, times: 1, into: decRow, count: dOut)
+                  accumulate(g, times: 1, into: encRow, count: dIn)
                 } else {
-                  decRow.update(from: a, count: d)
-                  encRow.update(from: g, count: d)
+                  decRow.update(from: a, count: dOut)
+                  encRow.update(from: g, count: dIn)
                 }
-                i = d
               }
               // Four vectors of each gradient stay in registers over all uses.
-              while i + 64 <= d {
+              while !isDense && i + 64 <= shared {
                 var (a0, a1, a2, a3) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
                 var (g0, g1, g2, g3) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
                 for use in uses {
-                  let b = Int(tokens[use]) * d + i
+                  let (b, c) = (Int(tokens[use]) * dOut + i, Int(tokens[use]) * dIn + i)
                   let entry = Int(entries[use])
                   let v = Lanes(repeating: values[entry] * scale)
                   let g = Lanes(repeating: gradients[entry])
@@ -102,10 +100,10 @@ package func weightGradients(
                   a1 = a1.addingProduct(v, e.lanes(at: b + 16))
                   a2 = a2.addingProduct(v, e.lanes(at: b + 32))
                   a3 = a3.addingProduct(v, e.lanes(at: b + 48))
-                  g0 = g0.addingProduct(g, xs.lanes(at: b))
-                  g1 = g1.addingProduct(g, xs.lanes(at: b + 16))
-                  g2 = g2.addingProduct(g, xs.lanes(at: b + 32))
-                  g3 = g3.addingProduct(g, xs.lanes(at: b + 48))
+                  g0 = g0.addingProduct(g, xs.lanes(at: c))
+                  g1 = g1.addingProduct(g, xs.lanes(at: c + 16))
+                  g2 = g2.addingProduct(g, xs.lanes(at: c + 32))
+                  g3 = g3.addingProduct(g, xs.lanes(at: c + 48))
                 }
                 if accumulating {
                   a0 += decRow.lanes(at: i)
@@ -127,31 +125,52 @@ package func weightGradients(
                 encRow.store(g3, at: i + 48)
                 i += 64
               }
-              while i < d {
-                var a: Float = accumulating ? decRow[i] : 0
-                var g: Float = accumulating ? encRow[i] : 0
-                for use in uses {
-                  let b = Int(tokens[use]) * d + i
-                  let entry = Int(entries[use])
-                  a = a.addingProduct(values[entry] * scale, e[b])
-                  g = g.addingProduct(gradients[entry], xs[b])
-                }
-                decRow[i] = a
-                encRow[i] = g
-                i += 1
-              }
+              addRest(
+                of: uses, tokens, entries, values, times: scale, e, into: decRow, (isDense ? dOut : i)..<dOut,
+                accumulating)
+              addRest(
+                of: uses, tokens, entries, gradients, times: 1, xs, into: encRow, (isDense ? dIn : i)..<dIn,
+                accumulating)
               if let sums, uses.isEmpty && !accumulating {
                 sums.dec.clear(row: row)
                 sums.enc.clear(row: row)
               } else if let sums {
-                sums.dec.record(row: row, decRow, along: unit.map { UnsafePointer($0 + row * d) }, count: d)
-                sums.enc.record(row: row, encRow, along: nil, count: d)
+                sums.dec.record(row: row, decRow, along: unit.map { UnsafePointer($0 + row * dOut) }, count: dOut)
+                sums.enc.record(row: row, encRow, along: nil, count: dIn)
               }
             }
           }
         }
       }
     }
+  }
+}
+
+/// The columns `range` of one row of `weightGradients`: row (+)= Σ over uses of factor · numbers[entry] · rows[token].
+/// rows: as wide as `row`, whose last column ends `range`.
+@inline(__always) private func addRest(
+  of uses: Range<Int>, _ tokens: UnsafeBufferPointer<Int32>, _ entries: UnsafeBufferPointer<Int32>,
+  _ numbers: UnsafeBufferPointer<Float>, times factor: Float, _ rows: UnsafePointer<Float>,
+  into row: UnsafeMutablePointer<Float>, _ range: Range<Int>, _ accumulating: Bool
+) {
+  let width = range.upperBound
+  var i = range.lowerBound
+  while i + 16 <= width {
+    var sum = accumulating ? row.lanes(at: i) : Lanes.zero
+    for use in uses {
+      let number = Lanes(repeating: numbers[Int(entries[use])] * factor)
+      sum = sum.addingProduct(number, rows.lanes(at: Int(tokens[use]) * width + i))
+    }
+    row.store(sum, at: i)
+    i += 16
+  }
+  while i < width {
+    var sum: Float = accumulating ? row[i] : 0
+    for use in uses {
+      sum = sum.addingProduct(numbers[Int(entries[use])] * factor, rows[Int(tokens[use]) * width + i])
+    }
+    row[i] = sum
+    i += 1
   }
 }
 

@@ -9,14 +9,17 @@ package enum HookClosure {
   }
 
   /// - Parameters:
-  ///   - hook: as the training configuration names it.
+  ///   - hook, targetHook: as the training configuration names them.
   ///   - isParallel: the model adds attention and MLP to the residual stream at once.
   /// - Throws: `MeasureError.invalid` for an objective that nobody knows, or a hook that e2e training cannot start from.
-  package static func needs(objective: String, hook: String, isParallel: Bool = false) throws -> [Need] {
+  package static func needs(
+    objective: String, hook: String, targetHook: String? = nil, isParallel: Bool = false
+  ) throws -> [Need] {
     let own = Need(stream: "hooks/\(hook)", why: "the SAE's input")
+    let made = targetHook.map { [Need(stream: "hooks/\($0)", why: "what the transcoder makes")] } ?? []
     let tokens = Need(stream: "tokens", why: "filters, evaluation")
     switch objective {
-    case "local": return [tokens, own]
+    case "local": return [tokens, own] + made
     case "e2e":
       guard let point = HookPoint(name: hook) else { throw MeasureError.invalid("\(hook) is no hook point") }
       let rest = residual(beside: point, isParallel: isParallel).map {

@@ -126,11 +126,13 @@ extension Planner {
   private func shape(
     _ run: TrainConfiguration, _ nRuns: Int, _ tokens: Int, _ cache: CacheReader, _ forward: Double?
   ) throws -> (shape: Plan.Shape, rates: [Plan.Rate]) {
-    let configuration = try run.saeConfiguration(width: cache.hook(run.hook).width)
+    let configuration = try run.saeConfiguration(
+      width: cache.hook(run.hook).width, targetWidth: run.targetHook.map { try cache.hook($0).width })
     func steps(_ n: Int) throws -> TrainBenchmark.Result {
       try TrainBenchmark(
         configuration, batch: run.batch, steps: n,
-        source: CacheBatches(cache, hook: run.hook, batchSize: run.batch, seed: run.seed)
+        source: CacheBatches(
+          cache, hook: run.hook, targetHook: run.targetHook, batchSize: run.batch, seed: run.seed)
       ).run()
     }
     let first = try steps(1)

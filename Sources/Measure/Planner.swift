@@ -49,7 +49,8 @@ package struct Planner {
     let isParallel = subject.source?.model.configuration.isParallel ?? false
     var needs: [HookClosure.Need] = []
     for run in runs {
-      for need in try HookClosure.needs(objective: objective, hook: run.hook, isParallel: isParallel)
+      for need in try HookClosure.needs(
+        objective: objective, hook: run.hook, targetHook: run.targetHook, isParallel: isParallel)
       where !needs.contains(where: { $0.stream == need.stream }) {
         needs.append(need)
       }

@@ -1,8 +1,25 @@
 import LinearAlgebra
 
-/// What training, evaluation and files need of any autoencoder with sparse latents.
-package protocol Autoencoder: AnyObject {
+/// What evaluation needs: activations to a sparse code, and back.
+package protocol SparseCoder: AnyObject {
   var configuration: SAEConfiguration { get }
+  /// What it is, for tables.
+  var kind: String { get }
+  /// The active latents of `x` [tokens, dIn], as inference has them.
+  func encode(_ x: borrowing Matrix) -> SparseCode
+  /// The reconstruction of a code, [tokens, width of what is reconstructed].
+  func decode(_ code: SparseCode) -> Matrix
+  /// The same with what does not go through the code of `x`: a transcoder's skip.
+  func decode(_ code: SparseCode, of x: borrowing Matrix) -> Matrix
+}
+
+extension SparseCoder {
+  package var kind: String { configuration.architecture.rawValue }
+  package func decode(_ code: SparseCode, of x: borrowing Matrix) -> Matrix { decode(code) }
+}
+
+/// What training, evaluation and files need of any autoencoder with sparse latents.
+package protocol Autoencoder: SparseCoder {
   /// Trained tensors, and the gradients of the last step.
   var parameters: [Parameter] { get }
   var activity: LatentActivity { get set }
@@ -14,7 +31,7 @@ package protocol Autoencoder: AnyObject {
   /// batches come standardized, false; a file for raw activations says it (`InputNormalization.perToken`).
   var standardizesTokens: Bool { get set }
 
-  /// Called once before the first step with a batch of activations, for starting values that depend on them.
+  /// Called once before the first step with a batch of what is reconstructed, for starting values that depend on it.
   func prepare(from sample: borrowing Matrix)
   /// Shifts the encoder's biases, all alike, so that about `l0` pre-activations per token of `sample` are positive.
   func lowerBias(toL0 l0: Double, on sample: borrowing Matrix)
@@ -22,18 +39,22 @@ package protocol Autoencoder: AnyObject {
   func begin(step: Int, of nSteps: Int)
   /// Losses of the local objective on the batch `x` [B, dIn] and their exact gradients; records the latents' activity.
   func computeGradients(_ x: borrowing Matrix) -> StepLosses
+  /// The same for a transcoder, which reconstructs `target` [B, dOut].
+  func computeGradients(_ x: borrowing Matrix, target: borrowing Matrix) -> StepLosses
   /// x̂ of `x` [B, dIn] as training sees it; keeps what `backward` needs.
   func forward(_ x: borrowing Matrix, into recon: inout Matrix)
   /// Gradients for dLoss/dx̂ = `dRecon` [B, dIn] of the batch that `forward` was called with, and the SAE's own losses
   /// but AuxK, which needs a target; records the latents' activity.
   ///
-  /// - Parameter dInput: overwritten by dLoss/dx [B, dIn] by way of the encoder; where a loss of the kind's own has x as
-  ///   its target (`gated`), that x is a constant.
+  /// - Parameter dInput: overwritten by dLoss/dx [B, dIn] by way of the encoder and a transcoder's skip; where a loss of the
+  ///   kind's own has x as its target (`gated`), that x is a constant.
   func backward(_ dRecon: borrowing Matrix, dInput: Strip?) -> StepLosses
-  /// The active latents of `x` [tokens, dIn], as inference has them.
-  func encode(_ x: borrowing Matrix) -> SparseCode
-  /// The reconstruction of a code, [tokens, dIn].
-  func decode(_ code: SparseCode) -> Matrix
+}
+
+extension Autoencoder {
+  package func computeGradients(_ x: borrowing Matrix, target: borrowing Matrix) -> StepLosses {
+    preconditionFailure("\(kind) reconstructs its input, not a target")
+  }
 }
 
 extension Autoencoder {
@@ -60,11 +81,11 @@ package enum StepPhase: String, Codable, Sendable, CaseIterable {
 package struct StepLosses: Sendable, Equatable {
   package init() {}
 
-  /// Mean over tokens and elements of (x − x̂)².
+  /// Mean over tokens and elements of (x − x̂)²; for a transcoder x is here, and below, the target.
   package var mse = 0.0
   /// Σ‖x − x̂‖² / Σ‖x − mean‖² of the batch; 0 where all its tokens are equal.
   package var fvu = 0.0
-  /// Mean over tokens of ‖c‖₁ / dIn.
+  /// Mean over tokens of ‖c‖₁ / dIn (dOut of a transcoder).
   package var l1 = 0.0
   /// The architecture's own penalty without its coefficient, for `relu` mean ‖c‖_p / dIn.
   package var sparsity = 0.0

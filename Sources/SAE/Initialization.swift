@@ -36,7 +36,15 @@ package struct Initialization: Codable, Sendable, Equatable {
 
   /// Throws `SAEError.invalid` if an SAE of this kind cannot be the identity.
   func validate(for configuration: SAEConfiguration) throws(SAEError) {
+    if configuration.architecture.isTied && encoder == .random {
+      throw .invalid("encoder-init is random, but \(configuration.architecture.rawValue) has one matrix for both")
+    }
     guard isIdentity else { return }
+    if configuration.isTranscoder || configuration.architecture.isTied {
+      throw .invalid(
+        "init is identity, which needs an encoder of its own and the input as target; leave it out for "
+          + (configuration.isTranscoder ? "a transcoder" : configuration.architecture.rawValue))
+    }
     let (d, n) = (configuration.dIn, configuration.dSAE)
     guard n >= 2 * d else {
       throw .invalid(
@@ -52,12 +60,14 @@ package struct Initialization: Codable, Sendable, Equatable {
 }
 
 extension SparseAutoencoder {
-  /// The weights of the configuration's `initialization`, biases 0.
+  /// The weights of the configuration's `initialization`, biases and skip 0. A transcoder's encoder is random in any case, as
+  /// SAELens': its rows are of other activations than the decoder's. rica's rows are √(dIn/dSAE) long, so that
+  /// WᵀW ≈ 1 (with `orthogonal` and dSAE a multiple of dIn, = 1).
   func setWeights(seed: UInt64) {
-    let (n, d) = (configuration.dSAE, configuration.dIn)
+    let (n, d, width) = (configuration.dSAE, configuration.dIn, configuration.outWidth)
     let choice = configuration.initialization
     var random = GaussianGenerator(seed: seed)
-    wDec.value = Matrix(n, d, random.normals(n * d))
+    wDec.value = Matrix(n, width, random.normals(n * width))
     if choice.isIdentity || choice.decoder == .orthogonal {
       orthonormalizeBlocks(&wDec.value)
     } else {
@@ -65,7 +75,9 @@ extension SparseAutoencoder {
     }
     if choice.isIdentity {
       setIdentity()
-    } else if choice.encoder == .transpose {
+    } else if configuration.architecture.isTied {
+      if configuration.architecture == .rica { wDec.value.scale(by: (Float(d) / Float(n)).squareRoot()) }
+    } else if choice.encoder == .transpose && !configuration.isTranscoder {
       wEnc.value = wDec.value.copy()
     } else {
       wEnc.value = Matrix(n, d, random.normals(n * d))
@@ -102,26 +114,29 @@ extension SparseAutoencoder {
     }
   }
 
-  /// Sets `bDec` from `sample` [tokens, dIn] as the configuration's `initialization` says.
+  /// Sets `bDec` from `sample` [tokens, dIn], a transcoder's from targets [tokens, dOut], as the configuration's `initialization` says.
   func setDecoderBias(from sample: borrowing Matrix) {
     switch configuration.initialization.bias {
     case .median: setDecoderBias(fromMedianOf: sample)
     case .mean:
       bDec.value = columnSums(sample)
       bDec.value.scale(by: 1 / Float(max(1, sample.rows)))
-    case .zero: bDec.value = Matrix(1, configuration.dIn)
+    case .zero: bDec.value = Matrix(1, configuration.outWidth)
     }
   }
 
   /// Takes the weights of another SAE, made for raw activations, for those that `normalization` makes of them: biases and
   /// thresholds change with the factor. What the other kind does not have (thresholds of a relu SAE for a jumprelu one) stays as it is.
   ///
-  /// - Parameter name: of the other one, for messages.
-  /// - Throws: `SAEError.invalid` if the other has another shape, only one of the two is gated, or rows of its decoder are
-  ///   not of unit norm where this one's are held there.
-  package func takeWeights(of other: SparseAutoencoder, normalization: InputNormalization, name: String)
-    throws(SAEError)
-  {
+  /// - Parameters:
+  ///   - targetScale: of a transcoder, the factor on raw targets.
+  ///   - name: of the other one, for messages.
+  /// - Throws: `SAEError.invalid` if the other has another shape, normalization or target, only one of the two is gated, or
+  ///   rica, or rows of its decoder are not of unit norm where this one's are held there, or not its encoder's where both are
+  ///   one.
+  package func takeWeights(
+    of other: SparseAutoencoder, normalization: InputNormalization, targetScale: Float? = nil, name: String
+  ) throws(SAEError) {
     let inputScale = normalization.folded
     guard other.standardizesTokens == (normalization == .perToken) else {
       let (theirs, mine) = other.standardizesTokens ? ("", "not ") : ("not ", "")
@@ -130,6 +145,12 @@ extension SparseAutoencoder {
           + "choose the --normalization that it was trained with")
     }
     let (mine, theirs) = (configuration, other.configuration)
+    guard mine.dOut == theirs.dOut, mine.skip == theirs.skip else {
+      func text(_ shape: SAEConfiguration) -> String {
+        shape.dOut.map { "a transcoder to width \($0) with\(shape.skip ? "" : "out") skip" } ?? "an autoencoder"
+      }
+      throw .invalid("init \(name) is \(text(theirs)), this run \(text(mine)); give a run of the same kind")
+    }
     guard (mine.dIn, mine.dSAE) == (theirs.dIn, theirs.dSAE) else {
       throw .invalid(
         "init \(name) has \(theirs.dSAE) latents of width \(theirs.dIn), this run \(mine.dSAE) of width \(mine.dIn); give a "
@@ -139,6 +160,20 @@ extension SparseAutoencoder {
       throw .invalid(
         "init \(name) is \(theirs.architecture.rawValue), this run \(mine.architecture.rawValue): gated latents have "
           + "weights that others do not; give a run of the same kind")
+    }
+    guard (mine.architecture == .rica) == (theirs.architecture == .rica) else {
+      throw .invalid(
+        "init \(name) is \(theirs.architecture.rawValue), this run \(mine.architecture.rawValue): latents of rica have "
+          + "either sign; give a run of the same kind")
+    }
+    if mine.architecture == .tied, wEnc.value.count == other.wEnc.value.count {
+      var apart = other.wEnc.value.copy()
+      apart.add(other.wDec.value, times: -1)
+      guard sumOfSquares(apart) <= 1e-6 * sumOfSquares(other.wDec.value) else {
+        throw .invalid(
+          "init \(name): its encoder and decoder differ, but tied has one matrix for both; give a run of tied, or train relu"
+        )
+      }
     }
     if wDec.hasUnitRows {
       for (row, square) in squaredNorms(other.wDec.value).enumerated() {
@@ -150,17 +185,21 @@ extension SparseAutoencoder {
         }
       }
     }
-    func scaled(_ bias: borrowing Matrix) -> Matrix {
-      var result = bias.copy()
-      result.scale(by: inputScale)
+    // Latents are in units of what is reconstructed.
+    let targetScale = targetScale ?? inputScale
+    func scaled(_ values: borrowing Matrix, by factor: Float) -> Matrix {
+      var result = values.copy()
+      result.scale(by: factor)
       return result
     }
-    wEnc.value = other.wEnc.value.copy()
+    func scaled(_ bias: borrowing Matrix) -> Matrix { scaled(bias, by: targetScale) }
     wDec.value = other.wDec.value.copy()
+    wEnc.value = scaled(other.wEnc.value, by: targetScale / inputScale)
+    if let wSkip, let theirs = other.wSkip { wSkip.value = scaled(theirs.value, by: targetScale / inputScale) }
     bEnc.value = scaled(other.bEnc.value)
     bDec.value = scaled(other.bDec.value)
     if let rule = rule as? JumpReLU, let thresholds = other.rule.thresholds {
-      rule.threshold.value = Matrix(1, mine.dSAE, thresholds.map { $0 * inputScale })
+      rule.threshold.value = Matrix(1, mine.dSAE, thresholds.map { $0 * targetScale })
     }
     if let rule = rule as? Gated, let theirs = other.rule as? Gated {
       rule.bMag.value = scaled(theirs.bMag.value)

@@ -26,7 +26,7 @@ protocol LatentRule: AnyObject {
   func selection(rows: Int, isTraining: Bool) -> CodeSelection
   /// `code.values`: from pre-activations to latents.
   func activate(_ code: inout SparseCode, isTraining: Bool)
-  /// For rules that reconstruct the encoder's input x [tokens of the code, dIn], less bDec, a second time: adds the loss
+  /// For rules that reconstruct x [tokens of the code, dIn], less bDec, or a transcoder's target, a second time: adds the loss
   /// of that, and keeps its gradients for `backward`, which comes next. decoder: [dSAE, dIn].
   func addReconstruction(
     of x: Strip, _ code: SparseCode, decoder: borrowing Matrix, batchRows: Int, losses: inout StepLosses)
@@ -74,6 +74,8 @@ protocol DenseLatentRule: LatentRule {
   var denseShare: Double { get }
   /// acts [rows, latents]: from products of encoder and input to latents. Returns Σ|c| and the number of active ones.
   func activate(dense acts: inout Matrix, bias: borrowing Matrix) -> (sum: Double, nActive: Int)
+  /// On how many of the tokens each latent is active. [latents]
+  func uses(dense acts: borrowing Matrix) -> [Int32]
   /// dActs [rows, latents]: from dLoss/dLatent to dLoss/dPreActivation, penalties included.
   func backward(dense dActs: inout Matrix, acts: borrowing Matrix, batchRows: Int)
   /// The rule's own losses of a batch, from Σ|c|.
@@ -83,4 +85,5 @@ protocol DenseLatentRule: LatentRule {
 extension DenseLatentRule {
   var mostActive: Double { 1 }
   var denseShare: Double { 1 / 16 }
+  func uses(dense acts: borrowing Matrix) -> [Int32] { positiveCounts(acts) }
 }

@@ -11,6 +11,8 @@ extension SparseAutoencoder {
   /// batch, so no token is drawn twice (as dictionary_learning does, whose probability is ∝ ‖x − x̂‖ and whose direction x):
   /// of more dead latents than tokens, the last stay dead. Its loss includes the penalty on latents, ours does not.
   ///
+  /// Where encoder and decoder are one matrix, its row is u. Not for transcoders.
+  ///
   /// - Parameter seed: decides the draw, with the batch.
   /// - Returns: the latents that were changed, ascending: their optimizer memory belongs to others, see `latentParameters`.
   package func resample(from x: borrowing Matrix, seed: UInt64) -> [Int32] {
@@ -23,7 +25,7 @@ extension SparseAutoencoder {
     let length = 0.2 * alive.reduce(0) { $0 + norms[$1].squareRoot() } / Double(alive.count)
 
     var centred = Matrix(uninitialized: x.rows, d)
-    center(x, by: bDec.value, into: &centred)
+    centre(x, into: &centred)
     let inputs = squaredNorms(centred)
     var error = decode(encode(x))
     error.add(x, times: -1)
@@ -36,7 +38,7 @@ extension SparseAutoencoder {
       for i in 0..<d {
         let u = centred[token, i] * scale
         wDec.value[Int(latent), i] = u
-        wEnc.value[Int(latent), i] = Float(length) * u
+        if dEnc === wEnc { wEnc.value[Int(latent), i] = Float(length) * u }
       }
       bEnc.value[0, Int(latent)] = 0
       activity.tokensSinceActive[Int(latent)] = 0
@@ -46,7 +48,9 @@ extension SparseAutoencoder {
   }
 
   /// Parameters with a row, or a bias with an element, per latent.
-  package var latentParameters: [Parameter] { [wEnc, bEnc, wDec] + rule.parameters }
+  package var latentParameters: [Parameter] {
+    (dEnc === wEnc ? [wEnc, bEnc, wDec] : [wDec, bEnc]) + rule.parameters
+  }
 
   /// At most `count` different indices, one after the other, each with a probability ∝ its weight among those not drawn
   /// yet; of weight 0 none. (Efraimidis & Spirakis 2006: the smallest of −ln(u)/w.)

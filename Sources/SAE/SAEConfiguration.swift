@@ -20,9 +20,17 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
     case panneal
     /// Hidden layers on either side of the sparse one.
     case deep
+    /// relu with one matrix for encoder and decoder (Cunningham et al. 2023, arXiv 2309.08600).
+    case tied
+    /// Linear latents by one matrix, reconstruction instead of orthogonality (Le et al. 2011).
+    case rica
 
     /// Whether the number of active latents is set, and dead ones are helped by AuxK.
     package var usesK: Bool { self == .topk || self == .batchtopk || self == .matryoshka }
+    /// Whether encoder and decoder are one matrix.
+    package var isTied: Bool { self == .tied || self == .rica }
+    /// Whether it can reconstruct other activations than its input.
+    package var canTranscode: Bool { !isTied && self != .deep }
   }
 
   /// What jumprelu's penalty is of.
@@ -47,9 +55,15 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
   package var architecture: Architecture
   /// Width of the activations.
   package var dIn: Int
+  /// Of a transcoder, the width of the activations that it makes from those at its input; nil for all others. Penalties are
+  /// then divided by it instead of dIn.
+  package var dOut: Int?
+  /// Of a transcoder: whether a linear map of the input is added to the reconstruction.
+  package var skip = false
   /// Latents.
   package var dSAE: Int
-  package var decoderNorm = DecoderNorm.unit
+  /// rica: free.
+  package var decoderNorm: DecoderNorm
   /// topk, batchtopk, matryoshka: active latents per token.
   package var k: Int
   /// The same three: k of the first step, where it is to change.
@@ -64,9 +78,10 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
   package var kAux: Int
   /// The same three: weight of the AuxK loss (1/32 in the paper).
   package var auxCoefficient: Float
-  /// relu, gated, panneal: λ of the penalty λ · mean over tokens of ‖c‖_p / dIn; panneal adapts it.
+  /// relu, tied, gated, panneal: λ of the penalty λ · mean over tokens of ‖c‖_p / dIn; panneal adapts it. rica: of λ · mean
+  /// over tokens of Σ log cosh c / dIn.
   package var l1: Float
-  /// relu: p of the penalty.
+  /// relu, tied: p of the penalty.
   package var p: Float = 1
   /// jumprelu: λ of λ · mean over tokens of the number of active latents, or of Σ tanh, / dIn.
   package var l0: Float = 1
@@ -107,7 +122,12 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
     self.auxCoefficient = auxCoefficient
     self.l1 = l1
     self.deadTokens = deadTokens
+    decoderNorm = architecture == .rica ? .free : .unit
   }
+
+  /// Width of what is reconstructed.
+  package var outWidth: Int { dOut ?? dIn }
+  package var isTranscoder: Bool { dOut != nil }
 
   /// Whether dead latents reconstruct the residual (AuxK).
   var usesAuxK: Bool { architecture.usesK && auxCoefficient > 0 }
@@ -115,7 +135,8 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
   /// The part of an SAE that makes its kind.
   func makeRule(bEnc: Parameter) -> any LatentRule {
     switch architecture {
-    case .relu: ReLU(l1: l1, p: p, dIn: dIn)
+    case .relu, .tied: ReLU(l1: l1, p: p, width: outWidth)
+    case .rica: RICA(l1: l1, width: outWidth, nLatents: dSAE)
     case .topk: TopK(k: annealedK, nLatents: dSAE, isMulti: multiTopK)
     case .batchtopk: BatchTopK(k: annealedK, nLatents: dSAE)
     case .matryoshka:
@@ -127,7 +148,7 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
     case .panneal: PAnneal(self)
     case .deep:
       switch deep.sparse {
-      case .relu: ReLU(l1: l1, p: p, dIn: dIn)
+      case .relu: ReLU(l1: l1, p: p, width: outWidth)
       case .topk: TopK(k: annealedK, nLatents: dSAE, isMulti: false)
       }
     }
@@ -193,6 +214,21 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
         initialThreshold >= 0 && initialThreshold.isFinite,
         "threshold is \(initialThreshold); expected a finite number, 0 or more")
     }
+    if let dOut {
+      try check(dOut >= 1 && dOut <= 65_536, "the target's width is \(dOut); 1 to 65,536 are allowed")
+      try check(
+        architecture.canTranscode,
+        "\(architecture.rawValue) reconstructs its input; for another target choose relu, topk, batchtopk, matryoshka, "
+          + "jumprelu, gated or panneal")
+    } else {
+      try check(!skip, "skip is for transcoders; give them a target")
+    }
+    try check(
+      architecture != .tied || decoderNorm == .unit,
+      "decoder-norm is \(decoderNorm.rawValue); rows of tied, which are its encoder's too, are held at unit norm")
+    try check(
+      architecture != .rica || decoderNorm == .free,
+      "decoder-norm is \(decoderNorm.rawValue); rows of rica are free, its reconstruction holds them")
     try check(deadTokens >= 1, "dead-tokens is \(deadTokens); it must be at least 1")
     try initialization.validate(for: self)
   }

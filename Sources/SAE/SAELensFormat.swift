@@ -7,7 +7,11 @@ import Memory
 /// Files hold weights for raw activations: the normalisation that training used is folded in. With s the factor on
 /// the input, c' = c/s and x̂' = x̂/s need only the biases (and thresholds) divided by s: the encoder and decoder stay as they are, and
 /// decoder rows keep their unit norm. Where each token was standardized, weights are as they are and `normalize_activations` is
-/// `layer_norm`, which SAELens computes as we do.
+/// `layer_norm`, which SAELens computes as we do. A transcoder has s on its input and t on its target: c' = c/t and ŷ' = ŷ/t,
+/// with biases and thresholds divided by t, encoder and skip multiplied by s/t, and the decoder as it is.
+///
+/// SAELens has transcoders of relu and jumprelu, with and without skip. Those of topk and gated, and rica, are written in the
+/// same way with names of our own (`topk_transcoder`, `rica`), which it does not open.
 package enum SAELensFormat {
   package static let configurationFile = "cfg.json"
   package static let weightsFile = "sae_weights.safetensors"
@@ -20,6 +24,7 @@ package enum SAELensFormat {
       var saeLensVersion: String? = "6.0.0"
       var modelName: String?
       var hookName: String?
+      var targetHook: String?
       var contextSize: Int?
       var prependBOS: Bool?
       /// Ours: the model (SHA-256 of its weights) and the stream of the cache that the SAE was trained on.
@@ -30,6 +35,7 @@ package enum SAELensFormat {
         case saeLensVersion = "sae_lens_version"
         case modelName = "model_name"
         case hookName = "hook_name"
+        case targetHook = "hook_name_out"
         case contextSize = "context_size"
         case prependBOS = "prepend_bos"
         case weightsDigest = "actcache_weights"
@@ -39,6 +45,7 @@ package enum SAELensFormat {
       init(_ provenance: Provenance) {
         modelName = provenance.modelName
         hookName = provenance.hookName
+        targetHook = provenance.targetHook
         contextSize = provenance.context
         prependBOS = provenance.prependsBOS
         weightsDigest = provenance.weightsDigest
@@ -47,13 +54,15 @@ package enum SAELensFormat {
 
       var provenance: Provenance {
         Provenance(
-          modelName: modelName, hookName: hookName ?? "", context: contextSize, prependsBOS: prependBOS,
-          weightsDigest: weightsDigest, streamKey: streamKey)
+          modelName: modelName, hookName: hookName ?? "", targetHook: targetHook, context: contextSize,
+          prependsBOS: prependBOS, weightsDigest: weightsDigest, streamKey: streamKey)
       }
     }
     var architecture: String
     var dIn: Int
     var dSAE: Int
+    /// Of transcoders.
+    var dOut: Int?
     var dtype = "float32"
     var device = "cpu"
     var appliesBDecToInput = true
@@ -67,6 +76,7 @@ package enum SAELensFormat {
       case architecture, dtype, device, k, metadata
       case dIn = "d_in"
       case dSAE = "d_sae"
+      case dOut = "d_out"
       case appliesBDecToInput = "apply_b_dec_to_input"
       case normalizeActivations = "normalize_activations"
       case reshapeActivations = "reshape_activations"
@@ -78,6 +88,8 @@ package enum SAELensFormat {
   package struct Provenance: Sendable {
     package var modelName: String?
     package var hookName: String
+    /// Of a transcoder: the hook whose activations it makes.
+    package var targetHook: String?
     package var context: Int?
     package var prependsBOS: Bool?
     /// SHA-256 of the weights of the model that was harvested, and the key of the stream in the cache.
@@ -85,11 +97,13 @@ package enum SAELensFormat {
     package var streamKey: String?
 
     package init(
-      modelName: String?, hookName: String, context: Int?, prependsBOS: Bool?, weightsDigest: String? = nil,
+      modelName: String?, hookName: String, targetHook: String? = nil, context: Int?, prependsBOS: Bool?,
+      weightsDigest: String? = nil,
       streamKey: String? = nil
     ) {
       self.modelName = modelName
       self.hookName = hookName
+      self.targetHook = targetHook
       self.context = context
       self.prependsBOS = prependsBOS
       self.weightsDigest = weightsDigest
@@ -97,10 +111,12 @@ package enum SAELensFormat {
     }
   }
 
-  /// Writes the folder. `normalization` is what training did to raw activations; `firingFrequency` [dSAE] the
-  /// share of tokens each latent was active on (`sparsity.safetensors` keeps its log10).
+  /// Writes the folder. `normalization` is what training did to raw activations, `targetScale` the factor that it put on a
+  /// transcoder's targets; `firingFrequency` [dSAE] the share of tokens each latent was active on (`sparsity.safetensors`
+  /// keeps its log10).
   package static func save(
-    _ autoencoder: any Autoencoder, normalization: InputNormalization, firingFrequency: [Float]?,
+    _ autoencoder: any Autoencoder, normalization: InputNormalization, targetScale: Float? = nil,
+    firingFrequency: [Float]?,
     provenance: Provenance,
     to folder: String
   ) throws {
@@ -114,30 +130,40 @@ package enum SAELensFormat {
     }
     try createFolder(folder)
     let shape = sae.configuration
+    precondition(
+      !(shape.isTranscoder && normalization == .perToken), "targets have no mean and deviation to be given back")
     let configuration = Configuration(
-      architecture: name(of: shape.architecture), dIn: shape.dIn, dSAE: shape.dSAE,
-      normalizeActivations: normalization.ofFile.rawValue, k: shape.architecture == .topk ? shape.k : nil,
+      architecture: name(of: shape), dIn: shape.dIn, dSAE: shape.dSAE, dOut: shape.dOut,
+      appliesBDecToInput: !shape.isTranscoder, normalizeActivations: normalization.ofFile.rawValue,
+      k: shape.architecture == .topk ? shape.k : nil,
       rescalesByDecoderNorm: shape.architecture == .topk ? false : nil,
       metadata: .init(provenance))
-    var bEnc = sae.bEnc.value.copy()
-    bEnc.scale(by: 1 / inputScale)
-    var bDec = sae.bDec.value.copy()
-    bDec.scale(by: 1 / inputScale)
+    let outScale = targetScale ?? inputScale
+    func scaled(_ values: borrowing Matrix, by factor: Float) -> Matrix {
+      var result = values.copy()
+      result.scale(by: factor)
+      return result
+    }
+    let wEnc = scaled(sae.wEnc.value, by: inputScale / outScale)
     var tensors: [SafetensorsWriter.Tensor] = [
-      .init("W_enc", shape: [shape.dIn, shape.dSAE], sae.wEnc.value.transposed()),
-      .init(shape.architecture == .gated ? "b_gate" : "b_enc", shape: [shape.dSAE], bEnc),
-      .init("W_dec", shape: [shape.dSAE, shape.dIn], sae.decoderRows()),
-      .init("b_dec", shape: [shape.dIn], bDec),
+      .init("W_enc", shape: [shape.dIn, shape.dSAE], wEnc.transposed()),
+      .init(
+        shape.architecture == .gated ? "b_gate" : "b_enc", shape: [shape.dSAE], scaled(sae.bEnc.value, by: 1 / outScale)
+      ),
+      .init("W_dec", shape: [shape.dSAE, shape.outWidth], sae.decoderRows()),
+      .init("b_dec", shape: [shape.outWidth], scaled(sae.bDec.value, by: 1 / outScale)),
     ]
     if let thresholds = sae.rule.thresholds {
-      let raw = Matrix(1, shape.dSAE, thresholds.map { $0 / inputScale })
+      let raw = Matrix(1, shape.dSAE, thresholds.map { $0 / outScale })
       tensors.append(.init("threshold", shape: [shape.dSAE], raw))
     }
     if let rule = sae.rule as? Gated {
-      var bMag = rule.bMag.value.copy()
-      bMag.scale(by: 1 / inputScale)
-      tensors.append(.init("b_mag", shape: [shape.dSAE], bMag))
+      tensors.append(.init("b_mag", shape: [shape.dSAE], scaled(rule.bMag.value, by: 1 / outScale)))
       tensors.append(.init("r_mag", shape: [shape.dSAE], rule.rMag.value.copy()))
+    }
+    if let wSkip = sae.wSkip {
+      tensors.append(
+        .init("W_skip", shape: [shape.outWidth, shape.dIn], scaled(wSkip.value, by: inputScale / outScale)))
     }
     try write(tensors, firingFrequency: firingFrequency, configuration, to: folder)
   }
@@ -165,7 +191,8 @@ package enum SAELensFormat {
     return try load(FileManager.default.fileExists(atPath: "\(result)/\(configurationFile)") ? result : folder)
   }
 
-  /// Opens a folder of SAELens' `standard`, `topk`, `jumprelu` or `gated` kind, or one of ours (`DeepFormat`).
+  /// Opens a folder of SAELens' `standard`, `topk`, `jumprelu` or `gated` kind, a transcoder, or one of ours (rica,
+  /// `DeepFormat`).
   ///
   /// Throws `SAEError.invalid` for what this engine does not do (another architecture, a normalisation that is not
   /// folded in) and for tensors that do not fit the configuration.
@@ -186,27 +213,39 @@ package enum SAELensFormat {
     func unsupported(_ key: String, _ found: String, _ expected: String) -> SAEError {
       .damaged("\(path): \(key) is \(found), this program reads \(expected)")
     }
+    let (kind, isTranscoder, skip) = parse(configuration.architecture)
     let architecture: SAEConfiguration.Architecture
-    switch configuration.architecture {
+    switch kind {
     case "topk": architecture = .topk
     case "standard": architecture = .relu
     case "jumprelu": architecture = .jumprelu
     case "gated": architecture = .gated
-    default: throw unsupported("architecture", configuration.architecture, "topk, standard, jumprelu, gated and deep")
-    }
-    guard let normalization = InputNormalization.OfFile(rawValue: configuration.normalizeActivations) else {
+    case "rica" where !isTranscoder: architecture = .rica
+    default:
       throw unsupported(
-        "normalize_activations", configuration.normalizeActivations, "none and layer_norm (fold it into the weights)")
+        "architecture", configuration.architecture, "topk, standard, jumprelu, gated, their transcoders, rica and deep")
     }
-    if !configuration.appliesBDecToInput { throw unsupported("apply_b_dec_to_input", "false", "true") }
+    if isTranscoder && configuration.dOut == nil { throw unsupported("d_out", "missing", "the width of the target") }
+    guard let normalization = InputNormalization.OfFile(rawValue: configuration.normalizeActivations),
+      !(isTranscoder && normalization == .layerNorm)
+    else {
+      // A token's mean and deviation at the target are unknown.
+      throw unsupported(
+        "normalize_activations", configuration.normalizeActivations,
+        "\(isTranscoder ? "none" : "none and layer_norm") (fold it into the weights)")
+    }
+    if configuration.appliesBDecToInput == isTranscoder {
+      throw unsupported("apply_b_dec_to_input", "\(isTranscoder)", "\(!isTranscoder)")
+    }
     if configuration.rescalesByDecoderNorm == true {
       throw unsupported("rescale_acts_by_decoder_norm", "true", "false (fold it into the weights)")
     }
     if architecture == .topk && configuration.k == nil {
       throw unsupported("k", "missing", "a number of active latents")
     }
-    let shape = SAEConfiguration(
+    var shape = SAEConfiguration(
       architecture: architecture, dIn: configuration.dIn, dSAE: configuration.dSAE, k: configuration.k ?? 1)
+    if isTranscoder { (shape.dOut, shape.skip) = (configuration.dOut, skip) }
     try shape.validate()
     // The file's own sizes first: memory is only taken for weights that are there.
     let file = try SafetensorsFile(path: "\(folder)/\(weightsFile)")
@@ -215,8 +254,11 @@ package enum SAELensFormat {
     sae.standardizesTokens = normalization == .layerNorm
     sae.wEnc.value = wEnc.transposed()
     sae.bEnc.value = try file.matrix(architecture == .gated ? "b_gate" : "b_enc", shape: [shape.dSAE], rows: 1)
-    sae.wDec.value = try file.matrix("W_dec", shape: [shape.dSAE, shape.dIn], rows: shape.dSAE)
-    sae.bDec.value = try file.matrix("b_dec", shape: [shape.dIn], rows: 1)
+    sae.wDec.value = try file.matrix("W_dec", shape: [shape.dSAE, shape.outWidth], rows: shape.dSAE)
+    sae.bDec.value = try file.matrix("b_dec", shape: [shape.outWidth], rows: 1)
+    if let wSkip = sae.wSkip {
+      wSkip.value = try file.matrix("W_skip", shape: [shape.outWidth, shape.dIn], rows: shape.outWidth)
+    }
     if let rule = sae.rule as? JumpReLU {
       rule.threshold.value = try file.matrix("threshold", shape: [shape.dSAE], rows: 1)
     }
@@ -227,14 +269,30 @@ package enum SAELensFormat {
     return (sae, configuration.metadata.provenance)
   }
 
-  /// SAELens' name of an architecture.
+  /// SAELens' name of an architecture, `jumprelu_skip_transcoder` and the like; a transcoder of relu has no prefix.
+  private static func name(of shape: SAEConfiguration) -> String {
+    let kind = name(of: shape.architecture)
+    guard shape.isTranscoder else { return kind }
+    return (kind == "standard" ? "" : kind + "_") + (shape.skip ? "skip_" : "") + "transcoder"
+  }
+
+  private static func parse(_ name: String) -> (kind: String, isTranscoder: Bool, skip: Bool) {
+    guard name.hasSuffix("transcoder") else { return (name, false, false) }
+    var parts = name.split(separator: "_")
+    parts.removeLast()
+    let skip = parts.last == "skip"
+    if skip { parts.removeLast() }
+    return (parts.isEmpty ? "standard" : parts.joined(separator: "_"), true, skip)
+  }
+
   private static func name(of architecture: SAEConfiguration.Architecture) -> String {
     switch architecture {
     case .topk: "topk"
-    case .relu, .panneal: "standard"
+    case .relu, .panneal, .tied: "standard"
     // What SAELens, too, makes of its batchtopk and matryoshka SAEs when they are trained.
     case .jumprelu, .batchtopk, .matryoshka: "jumprelu"
     case .gated: "gated"
+    case .rica: "rica"
     case .deep: DeepFormat.architecture
     }
   }

@@ -17,7 +17,7 @@ extension SparseAutoencoder {
     var target = workspace.residual.copy()
     target.scale(by: -1)
     let scale = Float(2 * Double(configuration.auxCoefficient) / variance)
-    let auxResidual = Matrix(uninitialized: tokens, configuration.dIn)
+    let auxResidual = Matrix(uninitialized: tokens, configuration.outWidth)
     let squares = decodeResidual(&code, decoder, target: target.strip, scale: scale, into: auxResidual.strip)
     let index = code.byLatent()
     let used = dead.indices.filter { index.uses(of: $0) > 0 }.map { dead[$0] }

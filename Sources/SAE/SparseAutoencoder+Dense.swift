@@ -16,7 +16,7 @@ extension SparseAutoencoder {
     let chunk = min(tokens, 1024)
     var sum = 0.0
     var uses = [Int](repeating: 0, count: n)
-    workspace.residual.assign(workspace.centred)
+    workspace.residual.strip.assign(target)
     workspace.residual.scale(by: -1)
     workspace.reserveDense(rows: chunk, nLatents: n)
     for start in stride(from: 0, to: tokens, by: chunk) {
@@ -25,7 +25,7 @@ extension SparseAutoencoder {
       let all = 0..<range.count
       gemm(workspace.centred, rows: range, wEnc.value, into: &workspace.acts, rows: all, transposeB: true)
       sum += rule.activate(dense: &workspace.acts, bias: bEnc.value).sum
-      for (j, count) in positiveCounts(workspace.acts).enumerated() { uses[j] += Int(count) }
+      for (j, count) in rule.uses(dense: workspace.acts).enumerated() { uses[j] += Int(count) }
       onPhase?(.encode)
       withDecoder { decoder in
         gemm(workspace.acts, rows: all, decoder, into: &workspace.residual, rows: range, accumulating: true)
@@ -40,13 +40,13 @@ extension SparseAutoencoder {
         workspace.acts, rows: all, workspace.residual, rows: range, into: &wDec.gradient, rows: 0..<n, transposeA: true,
         alpha: scale, accumulating: accumulating)
       gemm(
-        workspace.dActs, rows: all, workspace.centred, rows: range, into: &wEnc.gradient, rows: 0..<n, transposeA: true,
+        workspace.dActs, rows: all, workspace.centred, rows: range, into: &dEnc.gradient, rows: 0..<n, transposeA: true,
         accumulating: accumulating)
       let dBias = columnSums(workspace.dActs)
       if accumulating { bEnc.gradient.add(dBias) } else { bEnc.gradient = dBias }
       onPhase?(.gradients)
     }
-    losses.l1 = sum / Double(tokens * configuration.dIn)
+    losses.l1 = sum / Double(tokens * configuration.outWidth)
     rule.addLosses(sum: sum, batchRows: tokens, to: &losses)
     return (sumOfSquares(workspace.residual), uses)
   }

@@ -18,10 +18,10 @@ extension SparseAutoencoder {
     var uses = [Int](repeating: 0, count: configuration.dSAE)
     let narrow = decode(0..<workspace.centred.rows, scale: scale, uses: &uses, losses: &losses)
 
-    workspace.reserveWide(rows: workspace.centred.rows, width: configuration.dIn)
+    workspace.reserveWide(rows: workspace.centred.rows, width: configuration.outWidth)
     let squares = withDecoder {
       decodeResidual(
-        &workspace.wideCode, $0, target: workspace.centred.strip, scale: scale * Self.wideWeight,
+        &workspace.wideCode, $0, target: target, scale: scale * Self.wideWeight,
         into: workspace.wideResidual.strip)
     }
     onPhase?(.decode)

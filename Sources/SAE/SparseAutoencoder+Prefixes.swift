@@ -6,7 +6,7 @@ extension SparseAutoencoder {
     let prefixes = rule.prefixes
     guard prefixes.count > 1 else { return nil }
     let tokens = workspace.centred.rows
-    workspace.reservePrefixes(rows: (prefixes.count - 1) * tokens, width: configuration.dIn)
+    workspace.reservePrefixes(rows: (prefixes.count - 1) * tokens, width: configuration.outWidth)
     let inner = workspace.prefixResiduals.strip
     return NestedResiduals(
       ends: prefixes,
@@ -22,7 +22,7 @@ extension SparseAutoencoder {
     encode(all)
     let scale = scale / Float(nested.strips.count)
     let squares = withDecoder {
-      decodeNestedResiduals(&workspace.code, $0, target: workspace.centred.strip, scale: scale, into: nested)
+      decodeNestedResiduals(&workspace.code, $0, target: target, scale: scale, into: nested)
     }
     onPhase?(.decode)
     let whole = squares[squares.count - 1]

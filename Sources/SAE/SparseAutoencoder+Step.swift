@@ -7,10 +7,28 @@ extension SparseAutoencoder {
   /// with e = x − x̂ detached in the last term (AuxK), ê = c_dead·wDec without bDec. Exact: which latents are selected is a
   /// constant of the step, as in autograd.
   package func computeGradients(_ x: borrowing Matrix) -> StepLosses {
-    let (tokens, d) = (x.rows, configuration.dIn)
-    precondition(x.columns == d && tokens > 0, "batch [\(tokens), \(x.columns)] for dIn \(d)")
-    workspace.reserve(tokens: tokens, width: d)
-    center(x, by: bDec.value, into: &workspace.centred)
+    precondition(!configuration.isTranscoder, "a transcoder without its target")
+    return step(x, target: x)
+  }
+
+  package func computeGradients(_ x: borrowing Matrix, target: borrowing Matrix) -> StepLosses {
+    precondition(
+      configuration.isTranscoder && target.rows == x.rows && target.columns == configuration.outWidth,
+      "targets [\(target.rows), \(target.columns)] of \(x.rows) tokens for dOut \(configuration.dOut ?? 0)")
+    return step(x, target: target)
+  }
+
+  /// Of what is not a transcoder, the target is `x`.
+  private func step(_ x: borrowing Matrix, target: borrowing Matrix) -> StepLosses {
+    let (tokens, d) = (x.rows, configuration.outWidth)
+    precondition(
+      x.columns == configuration.dIn && tokens > 0, "batch [\(tokens), \(x.columns)] for dIn \(configuration.dIn)")
+    workspace.reserve(tokens: tokens, configuration)
+    centre(x, into: &workspace.centred)
+    if configuration.isTranscoder {
+      center(target, by: bDec.value, into: &workspace.target)
+      addSkip(x, to: &workspace.target, times: -1)
+    }
     normalizeDecoder()
     onPhase?(.rest)
     var losses = StepLosses()
@@ -32,7 +50,7 @@ extension SparseAutoencoder {
       (squares, uses, nEntries) = sparseStep(scale: scale, losses: &losses)
     }
     losses.mse = squares / Double(tokens * d)
-    let variance = totalVariance(x)
+    let variance = totalVariance(target)
     losses.fvu = variance > 0 ? squares / variance : 0
     losses.total += losses.mse
     finish(outputs, uses: uses, nEntries: nEntries, usesResidual: true, losses: &losses)
@@ -41,24 +59,26 @@ extension SparseAutoencoder {
   }
 
   package func forward(_ x: borrowing Matrix, into recon: inout Matrix) {
-    let d = configuration.dIn
+    let (d, width) = (configuration.dIn, configuration.outWidth)
     precondition(
-      x.columns == d && x.rows > 0 && recon.rows == x.rows && recon.columns == d,
-      "batch [\(x.rows), \(x.columns)] into [\(recon.rows), \(recon.columns)] for dIn \(d)")
-    workspace.reserve(tokens: x.rows, width: d)
-    center(x, by: bDec.value, into: &workspace.centred)
+      x.columns == d && x.rows > 0 && recon.rows == x.rows && recon.columns == width,
+      "batch [\(x.rows), \(x.columns)] into [\(recon.rows), \(recon.columns)] for [\(d), \(width)]")
+    workspace.reserve(tokens: x.rows, configuration)
+    centre(x, into: &workspace.centred)
     normalizeDecoder()
     workspace.parts = parts(of: x.rows)
     for part in workspace.parts {
       encode(part)
       withDecoder { decodeLatents(workspace.code, $0, bias: bDec.value, into: recon.strip.rows(part)) }
     }
+    addSkip(x, to: &recon)
   }
 
   package func backward(_ dRecon: borrowing Matrix, dInput: Strip?) -> StepLosses {
     precondition(
-      dRecon.rows == workspace.centred.rows && dRecon.columns == configuration.dIn,
-      "gradient [\(dRecon.rows), \(dRecon.columns)] for the batch [\(workspace.centred.rows), \(configuration.dIn)]")
+      dRecon.rows == workspace.centred.rows && dRecon.columns == configuration.outWidth,
+      "gradient [\(dRecon.rows), \(dRecon.columns)] for the batch [\(workspace.centred.rows), \(configuration.outWidth)]"
+    )
     var losses = StepLosses()
     workspace.residual.assign(dRecon)
     var uses = [Int](repeating: 0, count: configuration.dSAE)
@@ -71,6 +91,7 @@ extension SparseAutoencoder {
       propagate(part, scale: 1, uses: &uses, losses: &losses)
       if let dInput { inputGradients(workspace.code, wEnc.value, into: dInput.rows(part)) }
     }
+    if let dInput, let wSkip { tiledProduct(dRecon.strip, wSkip.value.strip, into: dInput, accumulating: true) }
     finish(
       [OutputGradient(scale: 1, strip: workspace.residual.strip)], uses: uses, nEntries: nEntries, usesResidual: false,
       losses: &losses)
@@ -115,7 +136,7 @@ extension SparseAutoencoder {
   func decode(_ part: Range<Int>, scale: Float, uses: inout [Int], losses: inout StepLosses) -> Double {
     let squares = withDecoder {
       decodeResidual(
-        &workspace.code, $0, target: workspace.centred.strip.rows(part), scale: scale,
+        &workspace.code, $0, target: target.rows(part), scale: scale,
         into: workspace.residual.strip.rows(part))
     }
     onPhase?(.decode)
@@ -130,10 +151,10 @@ extension SparseAutoencoder {
     _ part: Range<Int>, nested: NestedResiduals? = nil, scale: Float, uses: inout [Int], losses: inout StepLosses
   ) {
     let tokens = workspace.centred.rows
-    losses.l1 += workspace.code.sumOfValues / Double(tokens * configuration.dIn)
+    losses.l1 += workspace.code.sumOfValues / Double(tokens * configuration.outWidth)
     withDecoder {
       rule.addReconstruction(
-        of: workspace.centred.strip.rows(part), workspace.code, decoder: $0, batchRows: tokens, losses: &losses)
+        of: target.rows(part), workspace.code, decoder: $0, batchRows: tokens, losses: &losses)
     }
     rule.backward(&workspace.code, batchRows: tokens, losses: &losses)
     onPhase?(.rule)
@@ -143,16 +164,16 @@ extension SparseAutoencoder {
     let used = (0..<Int32(configuration.dSAE)).filter { index.uses(of: Int($0)) > 0 }
     if !isFirst {
       wDec.addUsedRows(used)
-      wEnc.addUsedRows(used)
+      dEnc.addUsedRows(used)
     }
     weightGradients(
       workspace.code, index, residual: workspace.residual.strip.rows(part), nested: nested, scale: scale,
-      x: workspace.centred.strip.rows(part), dDec: &wDec.rowGradient, dEnc: &wEnc.rowGradient, dBias: &bEnc.gradient,
-      accumulating: !isFirst, leavingUnused: wEnc.leavesUnusedRows && wDec.leavesUnusedRows,
-      sums: (wDec.sums, wEnc.sums), unitDecoder: wDec.hasUnitRows ? wDec.value.strip : nil)
+      x: workspace.centred.strip.rows(part), dDec: &wDec.rowGradient, dEnc: &dEnc.rowGradient, dBias: &bEnc.gradient,
+      accumulating: !isFirst, leavingUnused: dEnc.leavesUnusedRows && wDec.leavesUnusedRows,
+      sums: (wDec.sums, dEnc.sums), unitDecoder: wDec.hasUnitRows ? wDec.value.strip : nil)
     if isFirst {
       wDec.setUsedRows(used)
-      wEnc.setUsedRows(used)
+      dEnc.setUsedRows(used)
     }
     onPhase?(.gradients)
     rule.finish(workspace.code, index, bEnc: bEnc, isFirst: isFirst)
@@ -177,11 +198,19 @@ extension SparseAutoencoder {
     if configuration.decoderNorm == .graph {
       passBackThroughNormalization(&wDec.gradient, unit: workspace.unitDecoder, raw: wDec.value)
     }
+    if dEnc !== wEnc { wDec.gradient.add(dEnc.gradient) }
     // bDec is added to x̂ and taken from the encoder's input.
-    var dBias = Matrix(1, configuration.dIn)
+    var dBias = Matrix(1, configuration.outWidth)
     for output in outputs { dBias.add(columnSums(output.strip), times: output.scale) }
-    dBias.add(weightedRowSum(bEnc.gradient, wEnc.value), times: -1)
+    if !configuration.isTranscoder { dBias.add(weightedRowSum(bEnc.gradient, wEnc.value), times: -1) }
     bDec.gradient = dBias
+    if let wSkip {
+      for (i, output) in outputs.enumerated() {
+        tiledProduct(
+          output.strip, workspace.centred.strip, into: wSkip.gradient.strip, transposeA: true, alpha: output.scale,
+          accumulating: i > 0)
+      }
+    }
     rule.finishBatch(bEnc: bEnc)
     activity.record(uses: uses, nEntries: nEntries, tokens: workspace.centred.rows)
     losses.l0 = activity.activeFraction * Double(configuration.dSAE)

@@ -4,17 +4,27 @@ import LinearAlgebra
 ///
 ///     c = f((x − bDec)·wEncᵀ + bEnc)      x̂ = c·wDec + bDec
 ///
-/// with f, and what the loss says of c, given by the architecture's `LatentRule`.
+/// with f, and what the loss says of c, given by the architecture's `LatentRule`. Kinds with one matrix for both (`tied`,
+/// `rica`) have wEnc = wDec, whose gradient is the sum of both. A transcoder makes the activations y at another hook:
+///
+///     c = f(x·wEncᵀ + bEnc)      ŷ = c·wDec + bDec [+ x·wSkipᵀ]
+///
+/// as SAELens' transcoders and sparsify's: bDec belongs to y and is not taken from x. Losses are then of y.
 package final class SparseAutoencoder: Autoencoder {
   package let configuration: SAEConfiguration
   /// [dSAE, dIn]; row i is the encoder direction of latent i (files hold the transpose, `W_enc`).
   package let wEnc: Parameter
   /// [1, dSAE]
   package let bEnc: Parameter
-  /// [dSAE, dIn]; row i is the decoder direction of latent i.
+  /// [dSAE, dIn], or dOut of a transcoder; row i is the decoder direction of latent i. The same object as wEnc where both
+  /// are one matrix.
   package let wDec: Parameter
-  /// [1, dIn]; taken from the input and added to the reconstruction.
+  /// [1, dIn], or dOut; added to the reconstruction, and taken from the input but in a transcoder.
   package let bDec: Parameter
+  /// [dOut, dIn]; nil without a skip.
+  package let wSkip: Parameter?
+  /// Where the gradient of the encoder is made: wEnc, or where that is the decoder too, a stand-in that is added to it.
+  let dEnc: Parameter
   package var activity: LatentActivity
   package var standardizesTokens = false
   package var onPhase: ((StepPhase) -> Void)?
@@ -25,7 +35,13 @@ package final class SparseAutoencoder: Autoencoder {
   /// Scratch that steps reuse.
   let workspace: Workspace
 
-  package var parameters: [Parameter] { [wEnc, bEnc, wDec, bDec] + rule.parameters }
+  package var parameters: [Parameter] {
+    switch configuration.architecture {
+    case .tied: [wDec, bEnc, bDec]
+    case .rica: [wDec, bDec]
+    default: [wEnc, bEnc, wDec, bDec] + rule.parameters + (wSkip.map { [$0] } ?? [])
+    }
+  }
 
   package var state: [Double] {
     get { rule.state }
@@ -36,13 +52,17 @@ package final class SparseAutoencoder: Autoencoder {
   package init(zeroed configuration: SAEConfiguration) throws(SAEError) {
     try configuration.validate()
     self.configuration = configuration
-    wEnc = Parameter("W_enc", Matrix(configuration.dSAE, configuration.dIn))
-    wDec = Parameter("W_dec", Matrix(configuration.dSAE, configuration.dIn))
+    let isTied = configuration.architecture.isTied
+    wDec = Parameter("W_dec", Matrix(configuration.dSAE, configuration.outWidth))
+    wEnc = isTied ? wDec : Parameter("W_enc", Matrix(configuration.dSAE, configuration.dIn))
+    dEnc = isTied ? Parameter("W_enc", Matrix(configuration.dSAE, configuration.dIn)) : wEnc
+    wSkip = configuration.skip ? Parameter("W_skip", Matrix(configuration.outWidth, configuration.dIn)) : nil
+    wSkip?.decays = true
     wDec.hasUnitRows = configuration.decoderNorm == .unit
     wEnc.decays = true
     wDec.decays = !wDec.hasUnitRows
     bEnc = Parameter("b_enc", Matrix(1, configuration.dSAE))
-    bDec = Parameter("b_dec", Matrix(1, configuration.dIn))
+    bDec = Parameter("b_dec", Matrix(1, configuration.outWidth))
     activity = LatentActivity(nLatents: configuration.dSAE)
     rule = configuration.makeRule(bEnc: bEnc)
     workspace = Workspace(nLatents: configuration.dSAE)
@@ -65,7 +85,7 @@ package final class SparseAutoencoder: Autoencoder {
   package func lowerBias(toL0 l0: Double, on sample: borrowing Matrix) {
     let rows = min(256, sample.rows)
     var centred = Matrix(rows, configuration.dIn)
-    center(sample.copy(rows: 0..<rows), by: bDec.value, into: &centred)
+    centre(sample.copy(rows: 0..<rows), into: &centred)
     bEnc.value = uniformBias(toL0: l0, centred, wEnc.value)
   }
 
@@ -77,9 +97,9 @@ package final class SparseAutoencoder: Autoencoder {
     if standardizesTokens {
       var standard = x.copy()
       code.moments = standardizeTokens(&standard)
-      center(standard, by: bDec.value, into: &centred)
+      centre(standard, into: &centred)
     } else {
-      center(x, by: bDec.value, into: &centred)
+      centre(x, into: &centred)
     }
     encodeLatents(
       centred.strip, wEnc.value, bias: bEnc.value, selecting: rule.selection(rows: x.rows, isTraining: false),
@@ -90,12 +110,33 @@ package final class SparseAutoencoder: Autoencoder {
   }
 
   package func decode(_ code: SparseCode) -> Matrix {
-    var recon = Matrix(uninitialized: code.rows, configuration.dIn)
+    var recon = Matrix(uninitialized: code.rows, configuration.outWidth)
     normalizeDecoder()
     withDecoder { decodeLatents(code, $0, bias: bDec.value, into: recon.strip) }
     if let moments = code.moments { restoreTokens(&recon, moments) }
     return recon
   }
+
+  package func decode(_ code: SparseCode, of x: borrowing Matrix) -> Matrix {
+    var recon = decode(code)
+    addSkip(x, to: &recon)
+    return recon
+  }
+
+  /// What the encoder's rows are multiplied with, for `x` [tokens, dIn].
+  func centre(_ x: borrowing Matrix, into out: inout Matrix) {
+    if configuration.isTranscoder { out.assign(x) } else { center(x, by: bDec.value, into: &out) }
+  }
+
+  /// recon += x·wSkipᵀ.
+  func addSkip(_ x: borrowing Matrix, to recon: inout Matrix, times factor: Float = 1) {
+    guard let wSkip else { return }
+    gemm(x, wSkip.value, into: &recon, transposeB: true, alpha: factor, accumulating: true)
+  }
+
+  /// What the decoder's rows are to add up to in the step at hand, [tokens, width]: the centred input, or of a transcoder
+  /// y − bDec − x·wSkipᵀ.
+  var target: Strip { configuration.isTranscoder ? workspace.target.strip : workspace.centred.strip }
 
   /// Latents that were not active for `deadTokens` tokens.
   package var deadLatents: [Int32] { activity.dead(after: configuration.deadTokens) }
@@ -103,7 +144,7 @@ package final class SparseAutoencoder: Autoencoder {
   /// Makes the rows that the loss sees, where they are not the parameter's own.
   func normalizeDecoder() {
     guard configuration.decoderNorm == .graph else { return }
-    if workspace.unitDecoder.rows == 0 { workspace.unitDecoder = Matrix(configuration.dSAE, configuration.dIn) }
+    if workspace.unitDecoder.rows == 0 { workspace.unitDecoder = Matrix(configuration.dSAE, configuration.outWidth) }
     workspace.unitDecoder.assign(wDec.value)
     normalizeRows(&workspace.unitDecoder)
   }
@@ -136,6 +177,8 @@ func uniformBias(toL0 l0: Double, _ x: borrowing Matrix, _ wEnc: borrowing Matri
 /// Buffers kept from step to step; they grow to the batch and stay.
 final class Workspace {
   var centred = Matrix(0, 0)
+  /// Of a transcoder, what `SparseAutoencoder.target` is.
+  var target = Matrix(0, 0)
   var residual = Matrix(0, 0)
   /// The code of the batch, or of the part of it at hand.
   var code: SparseCode
@@ -175,9 +218,10 @@ final class Workspace {
     dActs = Matrix(uninitialized: rows, nLatents)
   }
 
-  func reserve(tokens: Int, width: Int) {
-    if centred.rows == tokens && centred.columns == width { return }
-    centred = Matrix(tokens, width)
-    residual = Matrix(tokens, width)
+  func reserve(tokens: Int, _ shape: SAEConfiguration) {
+    if centred.rows == tokens { return }
+    centred = Matrix(tokens, shape.dIn)
+    residual = Matrix(tokens, shape.outWidth)
+    if shape.isTranscoder { target = Matrix(tokens, shape.outWidth) }
   }
 }

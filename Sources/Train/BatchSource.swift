@@ -10,6 +10,8 @@ package protocol BatchSource {
   var tokensPerEpoch: Int { get }
   /// The factor that brings raw activations to ‖x‖² ≈ width.
   var normalizationScale: Double { get }
+  /// Of a source for transcoders, the width of what they make, and its factor; nil for others.
+  var target: TargetShape? { get }
   /// Seconds that `read` has waited for data so far.
   var secondsWaited: Double { get }
   var provenance: SAELensFormat.Provenance { get }
@@ -17,6 +19,8 @@ package protocol BatchSource {
   var identity: DataIdentity { get }
   /// Fills `batch` [tokens, width] with raw activations.
   func read(batch index: Int, into batch: inout Matrix) throws
+  /// The same with the raw activations of the same tokens at the target hook, `target` [tokens, its width].
+  func read(batch index: Int, into batch: inout Matrix, target: inout Matrix) throws
   /// What `read` does while it does not wait.
   var reading: Activity { get }
   /// Of how many sequences the tokens of a batch come; nil where that means nothing.
@@ -27,14 +31,31 @@ package protocol BatchSource {
 
 extension BatchSource {
   package var reading: Activity { .gather }
+  package var target: TargetShape? { nil }
+  package func read(batch index: Int, into batch: inout Matrix, target: inout Matrix) throws {
+    try read(batch: index, into: &batch)
+  }
   package func mixing(batch index: Int) -> BatchMixing? { nil }
   package func lanes(since origin: UInt64) -> [Lane] { [] }
+}
+
+/// What a transcoder makes.
+package struct TargetShape: Sendable {
+  package var width: Int
+  /// The factor that brings raw activations to ‖y‖² ≈ width.
+  package var normalizationScale: Double
+
+  package init(width: Int, normalizationScale: Double) {
+    (self.width, self.normalizationScale) = (width, normalizationScale)
+  }
 }
 
 /// Decides every batch, together with the seed: which activations, of which text, in which order.
 package struct DataIdentity: Codable, Equatable, Sendable {
   /// Key of the stream: model, tokenizer, token settings, hook and storage type.
   package var stream: String
+  /// Key of the stream at a transcoder's target hook.
+  package var target: String?
   /// Chain over the tokens.
   package var text: String
   package var sequences: Int
@@ -69,15 +90,16 @@ package struct DataIdentity: Codable, Equatable, Sendable {
   }
 
   enum CodingKeys: String, CodingKey {
-    case stream, text, sequences, heldOut, windowFrames, skipped, streams, outliers
+    case stream, target, text, sequences, heldOut, windowFrames, skipped, streams, outliers
     case initial = "init"
   }
 
   package init(
-    stream: String, text: String, sequences: Int, heldOut: Int, windowFrames: Int, skipped: [SkippedFrame]? = nil,
-    outliers: Outliers? = nil
+    stream: String, target: String? = nil, text: String, sequences: Int, heldOut: Int, windowFrames: Int,
+    skipped: [SkippedFrame]? = nil, outliers: Outliers? = nil
   ) {
     self.stream = stream
+    self.target = target
     self.text = text
     self.sequences = sequences
     self.heldOut = heldOut

@@ -6,6 +6,7 @@ import SAE
 package final class CacheBatches: BatchSource {
   private let reader: TrainingReader
   package let normalizationScale: Double
+  package let target: TargetShape?
   package let provenance: SAELensFormat.Provenance
   package let identity: DataIdentity
 
@@ -20,11 +21,13 @@ package final class CacheBatches: BatchSource {
 
   /// - Parameters:
   ///   - hook: what the SAE is for.
-  ///   - other: the stream that is read, if that is another one.
-  /// - Throws: `ActCacheError` if the cache is damaged or lacks the hook; `TrainError.invalid` if the options leave no
+  ///   - targetHook: whose activations at the same tokens are read, too, for a transcoder.
+  ///   - other: the stream that is read, if that is another one than the hook's.
+  /// - Throws: `ActCacheError` if the cache is damaged or lacks a hook; `TrainError.invalid` if the options leave no
   ///   token, or the memory has no room for a window.
   package init(
-    _ cache: CacheReader, hook: String, stream other: String? = nil, batchSize: Int, seed: UInt64,
+    _ cache: CacheReader, hook: String, targetHook: String? = nil, stream other: String? = nil, batchSize: Int,
+    seed: UInt64,
     reading options: ReadingOptions = .init()
   ) throws {
     let name = other ?? hook
@@ -33,9 +36,13 @@ package final class CacheBatches: BatchSource {
       throw TrainError.invalid(
         "skip-positions is \(positions.lowerBound), but the sequences of \(cache.path) have \(context); choose less")
     }
+    let stream = try cache.hook(name)
+    let targetStream = try targetHook.map { try CacheBatches.targetStream($0, of: cache, beside: hook) }
+    let hooks = [name] + (targetHook.map { [$0] } ?? [])
+    let frameBytes = try hooks.reduce(0) { try $0 + cache.frameBytes(ofHook: $1) }
     let source = try TrainingSource(
-      cache, hooks: [name], seed: seed, filter: options.filter,
-      windowFrames: max(1, options.windowBytes / cache.frameBytes(ofHook: name)), memoryBytes: options.memoryBytes,
+      cache, hooks: hooks, seed: seed, filter: options.filter,
+      windowFrames: max(1, options.windowBytes / frameBytes), memoryBytes: options.memoryBytes,
       onCorrupt: options.onCorrupt, leavingOut: options.leavingOut)
     let windowBytes = source.windowFrames * source.frameBytes
     guard windowBytes <= options.memoryBytes else {
@@ -45,10 +52,10 @@ package final class CacheBatches: BatchSource {
           + "the order of the tokens")
     }
     reader = try TrainingReader(source, batchSize: batchSize)
-    normalizationScale = try cache.hook(name).scale
-    let stream = try cache.hook(name)
+    normalizationScale = stream.scale
+    target = targetStream.map { TargetShape(width: $0.width, normalizationScale: $0.scale) }
     provenance = SAELensFormat.Provenance(
-      modelName: nil, hookName: hook, context: cache.manifest.context,
+      modelName: nil, hookName: hook, targetHook: targetHook, context: cache.manifest.context,
       prependsBOS: cache.manifest.identity.tokens.bos != nil, weightsDigest: cache.manifest.identity.weights,
       streamKey: stream.streamKey)
     let statistics = stream.statistics
@@ -60,10 +67,21 @@ package final class CacheBatches: BatchSource {
       DataIdentity.Outliers(maxNorm: try cache.maxNorm(ofHook: hook, ratio: $0), tokens: source.nOutliers)
     }
     identity = DataIdentity(
-      stream: stream.streamKey, text: cache.manifest.generations.last?.chain ?? "",
+      stream: stream.streamKey, target: targetStream?.streamKey, text: cache.manifest.generations.last?.chain ?? "",
       sequences: cache.manifest.nSequences,
       heldOut: cache.manifest.heldOut.count, windowFrames: source.windowFrames,
       skipped: source.skipped.isEmpty ? nil : source.skipped, outliers: outliers)
+  }
+
+  private static func targetStream(
+    _ name: String, of cache: CacheReader, beside hook: String
+  ) throws -> Manifest.Stream {
+    guard cache.manifest.hooks[name] == nil, let spec = cache.manifest.streams.first(where: { $0.hookName == hook })
+    else { return try cache.hook(name) }
+    do { return try cache.hook(name) } catch ActCacheError.missing(let what) {
+      let asHook = StreamSpec.hook(name, width: spec.width, dtype: spec.dtype, codec: spec.codec)
+      throw ActCacheError.missing("\(what); to add it: \(asHook.harvestCommand(cache: cache.path))")
+    }
   }
 
   package var width: Int { reader.width }
@@ -91,5 +109,10 @@ package final class CacheBatches: BatchSource {
 
   package func read(batch index: Int, into batch: inout Matrix) throws {
     try batch.withMutableSpan { try reader.read(batch: index, into: &$0) }
+  }
+
+  package func read(batch index: Int, into batch: inout Matrix, target: inout Matrix) throws {
+    try read(batch: index, into: &batch)
+    if reader.widths.count > 1 { try target.withMutableSpan { try reader.read(batch: index, hook: 1, into: &$0) } }
   }
 }

@@ -30,7 +30,8 @@ package struct RunData {
     var reading = try configuration.readingOptions()
     reading.leavingOut = folder.skippedFrames
     let batches = try CacheBatches(
-      cache, hook: configuration.hook, stream: steps?.objective.plan.input.name, batchSize: configuration.batch,
+      cache, hook: configuration.hook, targetHook: configuration.targetHook,
+      stream: steps?.objective.plan.input.name, batchSize: configuration.batch,
       seed: configuration.orderSeed ?? configuration.seed, reading: reading)
     source = batches
     skipped = batches.skipped

@@ -39,7 +39,9 @@ package struct RunFolder: Sendable {
     if !skipsTheSame { a.windowFrames = b.windowFrames }
     guard a == b else {
       func list(_ data: DataIdentity) -> String {
-        "stream \(data.stream.prefix(12)), text \(data.text.prefix(12)), \(data.sequences) sequences, \(data.heldOut) held "
+        "stream \(data.stream.prefix(12)), "
+          + (data.target.map { "target \($0.prefix(12)), " } ?? "")
+          + "text \(data.text.prefix(12)), \(data.sequences) sequences, \(data.heldOut) held "
           + "out, windows of \(data.windowFrames) frames"
           + (data.outliers.map { ", without the \($0.tokens) tokens of norm above \($0.maxNorm)" } ?? "")
       }

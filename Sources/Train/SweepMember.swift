@@ -14,7 +14,7 @@ final class SweepMember {
   var step: Int { session.step }
   var nSteps: Int { session.nSteps }
   var batch: Int { configuration.batch }
-  var normalization: InputNormalization { session.normalization }
+  var units: ScaledBatch.Units { session.units }
   var nWeights: Int { session.sae.configuration.dSAE * session.sae.configuration.dIn }
   var isTraining: Bool { problem == nil && !isFinished }
 
@@ -22,7 +22,7 @@ final class SweepMember {
   ///
   /// - Throws: what `TrainRun` throws before its first step.
   init?(_ name: String, _ configuration: TrainConfiguration, _ data: RunData, resuming: Bool) throws {
-    try configuration.check(width: data.source.width)
+    try configuration.check(width: data.source.width, targetWidth: data.source.target?.width)
     guard let session = try TrainSession(configuration, data, resuming: resuming) else { return nil }
     (self.name, self.configuration, self.session) = (name, configuration, session)
   }
@@ -32,7 +32,7 @@ final class SweepMember {
     let start = ContinuousClock.now
     do {
       for i in range where i == session.step && isTraining {
-        _ = try session.train(on: block[i - range.lowerBound].normalized, of: source)
+        _ = try session.train(on: block[i - range.lowerBound].scaled, of: source)
         try finishIfDone()
       }
     } catch { problem = "\(error)" }

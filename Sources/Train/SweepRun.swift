@@ -53,7 +53,7 @@ package final class SweepRun {
     for group in groups() where !isInterrupted() {
       var first = group[0].configuration
       let data = try open(&first)
-      for part in try parts(of: group, width: data.source.width) where !isInterrupted() {
+      for part in try parts(of: group, of: data.source) where !isInterrupted() {
         let members = part.compactMap { begin($0, like: first, data, resuming: resuming) }
         defer { for member in members { results[member.name] = member.result } }
         try train(members, from: data, progress: progress, isInterrupted: isInterrupted)
@@ -89,11 +89,12 @@ package final class SweepRun {
   }
 
   /// Cuts a group into parts whose SAEs fit into memory together; one that does not fit is a part of its own.
-  private func parts(of group: [SweepGrid.Member], width: Int) throws -> [[SweepGrid.Member]] {
+  private func parts(of group: [SweepGrid.Member], of source: any BatchSource) throws -> [[SweepGrid.Member]] {
     var parts: [[SweepGrid.Member]] = []
     var bytes = Double.infinity
     for member in group {
-      let needed = try member.configuration.memoryBytes(width: width)
+      let needed = try member.configuration.memoryBytes(
+        width: source.width, targetWidth: source.target?.width)
       if bytes + needed > memoryBytes {
         parts.append([])
         bytes = 0
@@ -130,7 +131,7 @@ package final class SweepRun {
     let batch = members[0].batch
     // A small SAE does not fill several threads: each gets one, and goes through some batches before it waits for others.
     let isSmall = members.count > 1 && members.allSatisfy { $0.nWeights <= 1 << 20 }
-    let block = (0..<(isSmall ? 8 : 1)).map { _ in SharedBatch(batch, source.width) }
+    let block = (0..<(isSmall ? 8 : 1)).map { _ in SharedBatch(batch, source) }
     var step = first
     func report() {
       let done = members.reduce(0) { $0 + $1.step }
@@ -152,13 +153,11 @@ package final class SweepRun {
       }
       // With the model a term may begin at the next step.
       let range = step..<min(step + (data.steps == nil ? block.count : 1), end)
-      for i in range { try source.read(batch: i, into: &block[i - step].raw) }
-      for normalization in Set(members.filter(\.isTraining).map(\.normalization)) {
-        for shared in block { shared.normalize(by: normalization) }
+      for i in range { try block[i - step].read(i, from: source) }
+      for units in Set(members.filter(\.isTraining).map(\.units)) {
+        for shared in block { shared.scale(to: units) }
         // The slowest first: the others fill the time that it takes.
-        let active = members.filter { $0.isTraining && $0.normalization == normalization }.sorted {
-          $0.seconds > $1.seconds
-        }
+        let active = members.filter { $0.isTraining && $0.units == units }.sorted { $0.seconds > $1.seconds }
         if isSmall {
           Threads.forEachAlone(active.count) { active[$0].train(range, on: block, of: source) }
         } else {
@@ -174,16 +173,15 @@ package final class SweepRun {
 
 /// A batch as it was read, and as SAEs are trained on it.
 final class SharedBatch {
-  var raw: Matrix
-  private(set) var normalized: Matrix
+  private let raw: RawBatch
+  let scaled: ScaledBatch
 
-  init(_ rows: Int, _ columns: Int) {
-    raw = Matrix(rows, columns)
-    normalized = Matrix(rows, columns)
+  init(_ rows: Int, _ source: any BatchSource) {
+    raw = RawBatch(rows, source)
+    scaled = ScaledBatch(raw, in: .init(input: .factor(1), target: nil))
   }
 
-  func normalize(by normalization: InputNormalization) {
-    normalized.assign(raw)
-    normalization.apply(to: &normalized)
-  }
+  func read(_ index: Int, from source: any BatchSource) throws { try raw.read(index, from: source) }
+
+  func scale(to units: ScaledBatch.Units) { scaled.assign(raw, in: units) }
 }

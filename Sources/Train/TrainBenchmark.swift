@@ -88,10 +88,13 @@ package struct TrainBenchmark {
     let pool = source == nil ? (0..<4).map { SharedMatrix(syntheticBatch(seed: UInt64($0))) } : []
     var read = Matrix(source == nil ? 0 : batch, configuration.dIn)
     let scale = Float(source?.normalizationScale ?? 1)
+    var target = Matrix(read.rows, source?.target?.width ?? 0)
+    let targetScale = Float(source?.target?.normalizationScale ?? 1)
     if let source {
-      try source.read(batch: 0, into: &read)
+      try source.read(batch: 0, into: &read, target: &target)
       read.scale(by: scale)
-      sae.prepare(from: read)
+      target.scale(by: targetScale)
+      if configuration.isTranscoder { sae.prepare(from: target) } else { sae.prepare(from: read) }
     } else {
       sae.prepare(from: pool[0].matrix)
     }
@@ -120,12 +123,15 @@ package struct TrainBenchmark {
       let start = ContinuousClock.now
       if let source {
         let waited = source.secondsWaited
-        try source.read(batch: step, into: &read)
+        try source.read(batch: step, into: &read, target: &target)
         read.scale(by: scale)
+        target.scale(by: targetScale)
         timer.lap(source.reading, afterWaiting: source.secondsWaited - waited)
         reading += (ContinuousClock.now - start) / .seconds(1)
         clock.start()
-        l0 = sae.computeGradients(read).l0
+        l0 =
+          configuration.isTranscoder
+          ? sae.computeGradients(read, target: target).l0 : sae.computeGradients(read).l0
       } else {
         clock.start()
         l0 = sae.computeGradients(pool[step % 4].matrix).l0

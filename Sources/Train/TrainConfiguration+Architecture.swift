@@ -28,14 +28,19 @@ extension TrainConfiguration {
   }
 
   private var ownOptions: [OwnOption] {
+    let all = SAEConfiguration.Architecture.allCases
     let withK: [SAEConfiguration.Architecture] = [.topk, .batchtopk, .matryoshka]
     return [
       OwnOption("k", k != nil, withK, deepWith: .topk), OwnOption("k-start", kStart != nil, withK, deepWith: .topk),
       OwnOption("k-anneal-fraction", kAnnealFraction != nil, withK, deepWith: .topk),
       OwnOption("multi-topk", multiTopK != nil, [.topk]), OwnOption("groups", groups != nil, [.matryoshka]),
       OwnOption("k-aux", kAux != nil, withK), OwnOption("aux-coefficient", auxCoefficient != nil, withK),
-      OwnOption("l1", l1 != nil, [.relu, .gated, .panneal], deepWith: .relu), OwnOption("p", p != nil, [.relu]),
-      OwnOption("decoder-norm", decoderNorm != nil, SAEConfiguration.Architecture.allCases.filter { $0 != .deep }),
+      OwnOption("l1", l1 != nil, [.relu, .tied, .rica, .gated, .panneal], deepWith: .relu),
+      OwnOption("p", p != nil, [.relu, .tied]),
+      // Rows of tied and rica are held, or free, in one way only.
+      OwnOption("decoder-norm", decoderNorm != nil, all.filter { $0 != .deep && !$0.isTied }),
+      OwnOption("target-hook", targetHook != nil, all.filter(\.canTranscode)),
+      OwnOption("skip", skip != nil, all.filter(\.canTranscode)),
       OwnOption("l0", l0 != nil, [.jumprelu]), OwnOption("sparsity", sparsity != nil, [.jumprelu]),
       OwnOption("tanh-scale", tanhScale != nil, [.jumprelu]), OwnOption("target-l0", targetL0 != nil, [.jumprelu]),
       OwnOption("bandwidth", bandwidth != nil, [.jumprelu]), OwnOption("threshold", threshold != nil, [.jumprelu]),

@@ -19,8 +19,8 @@ extension TrainConfiguration {
         "dead is auxk, but arch is \(arch.rawValue); AuxK is for topk, batchtopk and matryoshka, others have resample and "
           + "none")
     }
-    if dead == .resample && arch == .deep {
-      throw .invalid("dead is resample, but arch is deep, which has only none")
+    if dead == .resample && (arch == .deep || arch == .rica) {
+      throw .invalid("dead is resample, but arch is \(arch.rawValue), which has only none")
     }
     if dead == .auxk && auxCoefficient == 0 {
       throw .invalid("dead is auxk, but aux-coefficient is 0; leave one of them out")

@@ -25,6 +25,16 @@ extension TrainConfiguration {
     if arch == .deep, let given {
       throw .invalid("\(given.0) is given, but arch is deep, whose layers have their own start; leave it out")
     }
+    if arch.isTied, encoderInit != nil {
+      throw .invalid("encoder-init is given, but arch is \(arch.rawValue), which has one matrix for both; leave it out")
+    }
+    if initialWeights == "identity", arch.isTied {
+      throw .invalid("init is identity, but arch is \(arch.rawValue), which has one matrix for both; leave it out")
+    }
+    if initialWeights == "identity", targetHook != nil {
+      throw .invalid(
+        "init is identity, but a target-hook is given, whose activations are others; leave one of them out")
+    }
     guard let start = initialWeights else { return }
     for (key, isGiven) in [("encoder-init", encoderInit != nil), ("decoder-init", decoderInit != nil)] where isGiven {
       throw .invalid(
@@ -36,23 +46,25 @@ extension TrainConfiguration {
   }
 
   /// Gives a new SAE the weights of the run that `init` names, or a bias from the first batch, `sample` [tokens, width]
-  /// of activations after `normalization`.
-  func begin(_ sae: any Autoencoder, normalization: InputNormalization, sample: borrowing Matrix) throws {
+  /// of what is reconstructed: activations after `normalization`, or a transcoder's targets times `targetScale`.
+  func begin(
+    _ sae: any Autoencoder, normalization: InputNormalization, targetScale: Float? = nil, sample: borrowing Matrix
+  ) throws {
     if let initialRun {
-      try takeWeights(of: initialRun, into: sae, normalization)
+      try takeWeights(of: initialRun, into: sae, normalization, targetScale: targetScale)
     } else {
       sae.prepare(from: sample)
     }
   }
 
   /// Throws what `begin` would, before anything is written.
-  func checkInitialRun(width: Int) throws {
+  func checkInitialRun(width: Int, targetWidth: Int?) throws {
     guard let initialRun, Checkpoint.latestStep(in: RunFolder(out).checkpoints) == nil, !RunFolder(out).isFinished
     else {
       return
     }
-    let sae = try SparseAutoencoder(zeroed: saeConfiguration(width: width))
-    try takeWeights(of: initialRun, into: sae, inputNormalization(cacheScale: 1))
+    let sae = try SparseAutoencoder(zeroed: saeConfiguration(width: width, targetWidth: targetWidth))
+    try takeWeights(of: initialRun, into: sae, inputNormalization(cacheScale: 1), targetScale: nil)
   }
 
   /// What `data.json` says about the run that `init` names; nil where it names none.
@@ -73,7 +85,9 @@ extension TrainConfiguration {
     return folder
   }
 
-  private func takeWeights(of run: String, into sae: any Autoencoder, _ normalization: InputNormalization) throws {
+  private func takeWeights(
+    of run: String, into sae: any Autoencoder, _ normalization: InputNormalization, targetScale: Float?
+  ) throws {
     guard let sae = sae as? SparseAutoencoder else {
       throw TrainError.invalid("init is \(run), but arch \(arch.rawValue) cannot take the weights of another run")
     }
@@ -81,6 +95,6 @@ extension TrainConfiguration {
     guard let other = try SAELensFormat.open(run: run).sae as? SparseAutoencoder else {
       throw TrainError.invalid("init \(run): is a deep SAE, whose weights fit no other kind")
     }
-    try sae.takeWeights(of: other, normalization: normalization, name: run)
+    try sae.takeWeights(of: other, normalization: normalization, targetScale: targetScale, name: run)
   }
 }

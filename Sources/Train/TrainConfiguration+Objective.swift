@@ -45,6 +45,12 @@ extension TrainConfiguration {
       throw .invalid(
         "objective \(objective) has no term of a weight above 0; give --weights, for instance local=1,kl=0.5")
     }
+    if targetHook != nil && (preset != .local || result.runsModel) {
+      let what = preset == .local ? "half-layers are trained" : "objective is \(objective)"
+      throw .invalid(
+        "target-hook is given, but \(what), which is for autoencoders; transcoders are trained with --objective local alone"
+      )
+    }
     if preset == .local && result.needsModel {
       throw .invalid("weights has terms that run the model, but objective is local; choose --objective mixed")
     }

@@ -10,11 +10,15 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var cache: String
   /// The stream to train on, for instance `blocks.3.hook_resid_post`.
   package var hook: String
+  /// For a transcoder: the stream whose activations are made from those at `hook`.
+  package var targetHook: String?
+  /// A transcoder's: whether a linear map of the input is added to the reconstruction.
+  package var skip: Bool?
   /// Generation of the cache, for one that has grown; not set: the newest when the run begins.
   package var generation: Int?
   /// The run's folder.
   package var out: String
-  /// `topk`, `batchtopk`, `matryoshka`, `relu`, `jumprelu`, `gated`, `panneal` or `deep`.
+  /// `topk`, `batchtopk`, `matryoshka`, `relu`, `jumprelu`, `gated`, `panneal`, `deep`, `tied` or `rica`.
   package var arch: SAEConfiguration.Architecture
   /// Latents: a number, or a multiple of the activations' width such as `8x`.
   package var latents: String
@@ -33,7 +37,8 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var kAux: Int?
   /// The same three: weight of AuxK; 1/32 where not set, 0 switches it off.
   package var auxCoefficient: Double?
-  /// relu, gated, panneal: λ of λ · mean over tokens of ‖c‖₁ / dIn, in normalised units; 1 where not set.
+  /// relu, tied, gated, panneal: λ of λ · mean over tokens of ‖c‖₁ / dIn, in normalised units; rica: of Σ log cosh c / dIn;
+  /// 1 where not set.
   package var l1: Double?
   /// jumprelu: λ of the penalty on the number of active latents; 1 where not set.
   package var l0: Double?
@@ -43,7 +48,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var tanhScale: Double?
   /// jumprelu: the penalty is λ · (L0 / target − 1)² / dIn instead.
   package var targetL0: Double?
-  /// relu: p of the penalty's norm; 1 where not set.
+  /// relu, tied: p of the penalty's norm; 1 where not set.
   package var p: Double?
   /// What keeps decoder rows from growing: `unit`, `graph` or `free`; unit where not set.
   package var decoderNorm: SAEConfiguration.DecoderNorm?
@@ -161,7 +166,9 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var checkpointSteps: Int
 
   enum CodingKeys: String, CodingKey, CaseIterable {
-    case cache, hook, generation, out, arch, latents, k
+    case cache, hook
+    case targetHook = "target-hook"
+    case skip, generation, out, arch, latents, k
     case kStart = "k-start"
     case kAnnealFraction = "k-anneal-fraction"
     case multiTopK = "multi-topk"
@@ -256,8 +263,8 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
       let sharesSteps = mine == theirs && (tokens, model, teacher) == (other.tokens, other.model, other.teacher)
       if !sharesSteps || mine?.trainsHalfLayers ?? true { return false }
     }
-    return (cache, hook, generation, batch, orderSeed ?? seed) == (
-      other.cache, other.hook, other.generation, other.batch, other.orderSeed ?? other.seed
+    return (cache, hook, targetHook, generation, batch, orderSeed ?? seed) == (
+      other.cache, other.hook, other.targetHook, other.generation, other.batch, other.orderSeed ?? other.seed
     )
       && (io, memory, window, onCorrupt) == (other.io, other.memory, other.window, other.onCorrupt)
       && (skipBOS, skipPositions, skipOutliers) == (other.skipBOS, other.skipPositions, other.skipOutliers)
@@ -272,10 +279,11 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     _ = try makeObjective()
     try check(tokens >= 1 && tokens <= 1 << 50, "tokens is \(tokens); 1 to 2^50 are allowed")
     try check(batch >= 1 && batch <= 1 << 20, "batch is \(batch); 1 to 1,048,576 are allowed")
+    try validateArchitecture()
+    try validateTarget()
     try validateOptimizer()
     try validateInitialization()
     try validateDeadLatents()
-    try validateArchitecture()
     try check(logSteps >= 1, "log-steps is \(logSteps); it must be at least 1")
     try check(checkpointSteps >= 1, "checkpoint-steps is \(checkpointSteps); it must be at least 1")
     _ = try readingOptions()
@@ -310,14 +318,23 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     }
   }
 
-  /// The SAE for activations of `width`.
-  package func saeConfiguration(width: Int) throws -> SAEConfiguration {
+  /// The factor on raw activations at a transcoder's target; `normalization` is that of both.
+  func targetScale(of source: any BatchSource) throws(TrainError) -> Float? {
+    guard targetHook != nil, let target = source.target,
+      case .factor(let factor) = try inputNormalization(cacheScale: target.normalizationScale)
+    else { return nil }
+    return factor
+  }
+
+  /// The SAE for activations of `width`, or the transcoder from those to `targetWidth`.
+  package func saeConfiguration(width: Int, targetWidth: Int? = nil) throws -> SAEConfiguration {
     var configuration = SAEConfiguration(
       architecture: arch, dIn: width, dSAE: try latentCount(width: width), kAux: kAux, deadTokens: deadTokens)
     if let k { configuration.k = k }
     if let l1 { configuration.l1 = Float(l1) }
     if let auxCoefficient { configuration.auxCoefficient = Float(auxCoefficient) }
     if deadLatents != .auxk { configuration.auxCoefficient = 0 }
+    (configuration.dOut, configuration.skip) = (targetWidth, skip ?? false)
     configuration.kStart = kStart
     if let kAnnealFraction { configuration.kAnnealFraction = kAnnealFraction }
     configuration.multiTopK = multiTopK ?? false
@@ -359,12 +376,13 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   }
 
   /// Memory that training takes for activations of `width`, at least: encoder and decoder, each with gradient and what
-  /// the optimizer keeps, in f32; then the batch, centred, and its residual. Hidden layers have weights of their own, and
-  /// each its results and their gradient.
-  package func memoryBytes(width: Int) throws -> Double {
+  /// the optimizer keeps, in f32; then the batch, centred, and its residual; those of a transcoder with their widths. Hidden
+  /// layers have weights of their own, and each its results and their gradient.
+  package func memoryBytes(width: Int, targetWidth: Int? = nil) throws -> Double {
     let latents = Double(try latentCount(width: width))
-    var weights = 2 * Double(width) * latents
-    var perToken = 3 * Double(width)
+    let widths = Double(width + (targetWidth ?? width))
+    var weights = widths * latents
+    var perToken = 1.5 * widths
     if arch == .deep {
       let (encoder, decoder) = try hiddenWidths(width: width)
       func sum(_ widths: [Int]) -> Double {
@@ -380,18 +398,41 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
 
   /// Throws `TrainError.invalid` or `SAEError.invalid` for what makes no sense with activations of `width`, or needs more
   /// memory than there is: before anything is written.
-  func check(width: Int) throws {
-    let (bytes, memory) = (try memoryBytes(width: width), ProcessInfo.processInfo.physicalMemory)
+  func check(width: Int, targetWidth: Int? = nil) throws {
+    let (bytes, memory) = (
+      try memoryBytes(width: width, targetWidth: targetWidth), ProcessInfo.processInfo.physicalMemory
+    )
     guard bytes < Double(memory) else {
       throw TrainError.invalid(
         "\(try latentCount(width: width)) latents of width \(width) with batches of \(batch) need \(Int(bytes / 1e9)) GB "
           + "of memory, this machine has \(memory / 1_000_000_000); choose fewer --latents or a smaller --batch")
     }
-    _ = try saeConfiguration(width: width)
+    _ = try saeConfiguration(width: width, targetWidth: targetWidth)
     if width < 2, try inputNormalization(cacheScale: 1) == .perToken {
       throw TrainError.invalid("normalization is unit, but activations of width \(width) have no deviation; use scale")
     }
-    try checkInitialRun(width: width)
+    try checkInitialRun(width: width, targetWidth: targetWidth)
+  }
+
+  private func validateTarget() throws(TrainError) {
+    guard let targetHook else {
+      if skip != nil { throw .invalid("skip is given without target-hook; add --target-hook NAME") }
+      return
+    }
+    guard targetHook != hook else {
+      throw .invalid("target-hook is \(targetHook), the hook itself; leave it out for an autoencoder")
+    }
+    if normalization == "unit" {
+      throw .invalid(
+        "normalization is unit, but a target-hook is given: nothing in the input says which mean and deviation a token has "
+          + "there; choose another normalization")
+    }
+    if encoderInit == .transpose {
+      throw .invalid("encoder-init is transpose, but a transcoder's decoder is of other activations; leave it out")
+    }
+    if dead == .resample {
+      throw .invalid("dead is resample, but a target-hook is given; transcoders have auxk (with k) and none")
+    }
   }
 
   package var nSteps: Int { (tokens + batch - 1) / batch }

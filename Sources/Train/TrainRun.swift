@@ -28,7 +28,7 @@ package final class TrainRun {
     precondition(runsModel == (data.steps != nil), "objective \(configuration.objective) without its steps")
     self.data = data
     nSteps = configuration.nSteps
-    try configuration.check(width: data.source.width)
+    try configuration.check(width: data.source.width, targetWidth: data.source.target?.width)
   }
 
   /// Trains to the end, or until `isInterrupted` says so (asked before each step; the state is then saved).
@@ -42,7 +42,8 @@ package final class TrainRun {
   ) throws -> Outcome {
     guard let session = try TrainSession(configuration, data, resuming: resuming) else { return .alreadyFinished }
     let source = data.source
-    var batch = Matrix(configuration.batch, source.width)
+    let raw = RawBatch(configuration.batch, source)
+    let batch = ScaledBatch(raw, in: session.units)
     while !session.isDone {
       if isInterrupted() {
         try session.save()
@@ -52,8 +53,8 @@ package final class TrainRun {
         if let metrics = try steps.train(session, source) { progress(metrics) }
         continue
       }
-      try source.read(batch: session.step, into: &batch)
-      session.normalization.apply(to: &batch)
+      try raw.read(session.step, from: source)
+      batch.assign(raw, in: session.units)
       if let metrics = try session.train(on: batch, of: source) { progress(metrics) }
     }
     try session.finish()

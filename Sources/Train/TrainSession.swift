@@ -13,6 +13,9 @@ final class TrainSession {
   let nSteps: Int
   /// Of raw activations.
   let normalization: InputNormalization
+  /// Factor on a transcoder's raw targets; nil for others.
+  let targetScale: Float?
+  var units: ScaledBatch.Units { .init(input: normalization, target: targetScale) }
   let sae: any Autoencoder
   let optimizer: Optimizer
   /// Trained with the SAE.
@@ -67,7 +70,8 @@ final class TrainSession {
     }
     try createFolder(folder.checkpoints)
     normalization = try configuration.inputNormalization(cacheScale: steps?.scale ?? source.normalizationScale)
-    let shape = try configuration.saeConfiguration(width: source.width)
+    targetScale = try configuration.targetScale(of: source)
+    let shape = try configuration.saeConfiguration(width: source.width, targetWidth: source.target?.width)
     let sae = try shape.makeAutoencoder(seed: configuration.seed)
     self.sae = sae
     halfLayers = steps?.objective.halfLayers ?? []
@@ -80,15 +84,21 @@ final class TrainSession {
     } else {
       activity = ActivityCount(counts: [Int](repeating: 0, count: shape.dSAE))
       if let initial = try configuration.initialSAE() { try folder.record(initial) }
-      var sample: Matrix
       if let steps {
-        sample = steps.sample.matrix.copy()
+        var sample = steps.sample.matrix.copy()
+        normalization.apply(to: &sample)
+        try configuration.begin(sae, normalization: normalization, sample: sample)
       } else {
-        sample = Matrix(configuration.batch, source.width)
-        try source.read(batch: 0, into: &sample)
+        let raw = RawBatch(configuration.batch, source)
+        try raw.read(0, from: source)
+        let sample = ScaledBatch(raw, in: .init(input: normalization, target: targetScale))
+        if targetScale == nil {
+          try configuration.begin(sae, normalization: normalization, sample: sample.x)
+        } else {
+          try configuration.begin(
+            sae, normalization: normalization, targetScale: targetScale, sample: sample.target)
+        }
       }
-      normalization.apply(to: &sample)
-      try configuration.begin(sae, normalization: normalization, sample: sample)
     }
     tokensPerEpoch = source.tokensPerEpoch
     provenance = source.provenance
@@ -102,10 +112,11 @@ final class TrainSession {
   /// - Returns: metrics, if this step is one to log.
   /// - Throws: `TrainError.diverged` if losses or gradients say that the run will come to nothing; the newest checkpoint
   ///   stays.
-  func train(on batch: borrowing Matrix, of source: any BatchSource) throws -> StepMetrics? {
+  func train(on batch: ScaledBatch, of source: any BatchSource) throws -> StepMetrics? {
     begin()
-    return try finish(
-      ObjectiveLosses(sae.computeGradients(batch)), of: batch, source, mixing: source.mixing(batch: step))
+    let losses =
+      targetScale == nil ? sae.computeGradients(batch.x) : sae.computeGradients(batch.x, target: batch.target)
+    return try finish(ObjectiveLosses(losses), of: batch.x, source, mixing: source.mixing(batch: step))
   }
 
   /// Called before the gradients of a step are computed.
@@ -153,7 +164,8 @@ final class TrainSession {
     try save()
     optimizer.useAverage()
     try SAELensFormat.save(
-      sae, normalization: normalization, firingFrequency: activity.frequencies, provenance: provenance, to: folder.sae)
+      sae, normalization: normalization, targetScale: targetScale, firingFrequency: activity.frequencies,
+      provenance: provenance, to: folder.sae)
     if !halfLayers.isEmpty { try TrainedHalfLayer.write(halfLayers, to: folder.halfLayers) }
     try FileManager.default.removeItem(atPath: folder.checkpoints)
   }

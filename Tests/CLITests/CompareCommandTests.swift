@@ -78,4 +78,59 @@ import Testing
       try run(["compare", folder.path + "/none", "--cache", cache], expecting: 66).errors
         == "actcache: \(folder.path)/none/config.yaml: no such file; give the folder of a run of `actcache train`\n")
   }
+
+  /// What is kept of a run is its own evaluation, at the hooks it was trained on.
+  @Test func evaluationsOfTranscodersAndOfFistaAreNotTakenForOthers() throws {
+    let folder = try TemporaryFolder()
+    let cache = folder.path + "/cache"
+    let (hook, target) = ("blocks.1.hook_resid_post", "blocks.1.hook_mlp_out")
+    _ = try run([
+      "harvest", "--model", "data/model", "--corpus", "data/stories.jsonl.zst", "--hook", hook, target, "--context",
+      "16", "--tokens", "2048", "--out", cache,
+    ])
+    func train(_ name: String, _ options: String...) throws -> String {
+      let out = "\(folder.path)/\(name)"
+      _ = try run(
+        [
+          "train", "--cache", cache, "--out", out, "--hook", hook, "--latents", "2x", "--batch", "64", "--tokens",
+          "640", "--k", "4",
+        ] + options)
+      return out
+    }
+    let (own, made) = (try train("own"), try train("made", "--target-hook", target, "--skip"))
+    let eval = ["eval", "--cache", cache, "--model", "data/model", "--sequences", "1"]
+    let table = try run(eval + [own, made])
+    #expect(table.output.contains("\(hook) → \(target)"), "\(table)")
+    func kept(_ out: String) throws -> [String: Any] {
+      let text = try #require(FileManager.default.contents(atPath: out + "/eval.json"))
+      let object = try #require(try JSONSerialization.jsonObject(with: text) as? [String: Any])
+      let evaluated = try #require(object["evaluated"] as? [String: Any])
+      return try #require(evaluated["result"] as? [String: Any])
+    }
+    #expect(try kept(made)["targetHook"] as? String == target && kept(own)["targetHook"] == nil)
+
+    // A run that has the name of what is measured.
+    let named = own + " fista 2.0"
+    try FileManager.default.createDirectory(atPath: named, withIntermediateDirectories: true)
+    try FileManager.default.copyItem(atPath: own + "/sae", toPath: named + "/sae")
+    let fista = try run(eval + [own, "--fista", "2", "--json"])
+    let object = try #require(try JSONSerialization.jsonObject(with: Data(fista.output.utf8)) as? [String: Any])
+    let results = try #require(object["results"] as? [[String: Any]])
+    #expect(results.map { $0["architecture"] as? String } == ["topk", "fista"])
+    #expect(try kept(own)["architecture"] as? String == "topk" && kept(own)["run"] as? String == own)
+    #expect(!FileManager.default.fileExists(atPath: named + "/eval.json"))
+    #expect(
+      try run(eval + [made, "--fista", "2"], expecting: 64).errors.contains(
+        "fista: \(made) is a transcoder, which has no"))
+
+    let compare = ["compare", "--cache", cache, "--sequences", "1", "--resamples", "0"]
+    #expect(
+      try run(compare + [own, made], expecting: 64).errors
+        == "actcache: \(own) is of \(hook), \(made) of \(hook) → \(target); compare runs of one hook\n")
+    _ = try run(compare + [made])
+    let path = URL(fileURLWithPath: made + "/sae/cfg.json")
+    let text = try String(contentsOf: path, encoding: .utf8)
+    try text.replacing(target, with: "blocks.0.hook_mlp_out").write(to: path, atomically: true, encoding: .utf8)
+    #expect(try run(compare + [made], expecting: 66).errors.contains("not evaluated on this cache yet"))
+  }
 }

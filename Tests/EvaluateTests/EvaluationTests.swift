@@ -72,6 +72,64 @@ import Transformer
     }
   }
 
+  /// `blocks.0.hook_resid_post` and `blocks.1.hook_resid_pre` are one place: a transcoder between them can be exact. The code
+  /// comes from the original pass, so one that reads a later hook than it writes to works, too.
+  @Test func aTranscoderPutsItsTargetInPlaceFromTheOriginalInput() throws {
+    let folder = try TemporaryFolder()
+    let model = try TransformerModel.load(path: Self.data.appendingPathComponent("model").path)
+    let (hook, target) = ("blocks.0.hook_resid_post", "blocks.1.hook_resid_pre")
+    let cache = try harvest([hook, target, "blocks.1.mlp.hook_post"], into: folder, model: model)
+    let width = try cache.hook(hook).width
+    var shape = SAEConfiguration(architecture: .relu, dIn: width, dSAE: 2 * width)
+    (shape.dOut, shape.skip) = (width, true)
+    let exact = try SparseAutoencoder(shape, seed: 0)
+    exact.wEnc.value = try exactSAE(width: width).wEnc.value.copy()
+    exact.wDec.value = exact.wEnc.value.copy()
+    let skip = try SparseAutoencoder(shape, seed: 0)
+    skip.bEnc.value.fill(-1e6)
+    for i in 0..<width { skip.wSkip?.value[i, i] = 1 }
+    for (from, to) in [(hook, target), (target, hook)] {
+      let results = try Evaluation(
+        [.init(name: "exact", sae: exact), .init(name: "skip", sae: skip)], hook: from, targetHook: to, cache: cache,
+        model: model
+      ).run(limit: 4).map(\.result)
+      for result in results {
+        #expect(result.hook == from && result.targetHook == to)
+        #expect(abs(result.ceIncrease) < 1e-5 && result.kl < 1e-5 && result.fvu < 1e-10, "\(result)")
+      }
+      #expect(results[1].l0 == 0)
+    }
+    do {
+      _ = try Evaluation(
+        [.init(name: "runs/a", sae: exact)], hook: hook, targetHook: "blocks.1.mlp.hook_post", cache: cache,
+        model: model)
+      Issue.record("accepted")
+    } catch {
+      let wide = try cache.hook("blocks.1.mlp.hook_post").width
+      #expect(
+        "\(error)"
+          == "runs/a: makes activations of width \(width), blocks.1.mlp.hook_post has \(wide); evaluate it on the "
+          + "hooks it was trained on")
+    }
+  }
+
+  @Test func codesOfFistaAreMeasuredLikeOthers() throws {
+    let folder = try TemporaryFolder()
+    let model = try TransformerModel.load(path: Self.data.appendingPathComponent("model").path)
+    let hook = "blocks.1.hook_resid_post"
+    let cache = try harvest([hook], into: folder, model: model)
+    let stream = try cache.hook(hook)
+    let sae = try SparseAutoencoder(
+      SAEConfiguration(architecture: .relu, dIn: stream.width, dSAE: 2 * stream.width), seed: 5)
+    let coders = try [Float(0.3), 3].map { l1 in
+      Evaluation.Subject(
+        name: "\(l1)", sae: try Fista(sae, l1: l1, inputScale: Float(stream.scale), tolerance: 0.01, name: "a"))
+    }
+    let results = try Evaluation(coders, hook: hook, cache: cache, model: model).run(limit: 2).map(\.result)
+    #expect(results[0].architecture == "fista" && results[0].fvu < results[1].fvu && results[0].l0 > results[1].l0)
+    #expect(results[0].fvu < 0.5 && results[1].l0 > 0, "\(results)")
+  }
+
   /// Every number again from full logits and plain loops, by another way through the model: from the tokens, with a
   /// splice.
   @Test func metricsEqualTheirDefinitions() throws {

@@ -164,6 +164,33 @@ import Testing
     }
   }
 
+  /// As from encoder to another decoder's width: each half equals that of a call where both widths are its own.
+  @Test(arguments: [(1, 5, 3), (3, 1, 7), (70, 33, 97), (64, 128, 5), (13, 80, 81), (7, 64, 200)])
+  func gradientsOfDifferentWidthsEqualThoseOfEachWidth(dIn: Int, dOut: Int, n: Int) {
+    var random = SeededGenerator(seed: 28)
+    let tokens = 19
+    let code = randomCode(tokens: tokens, n: n, &random)
+    let x = Matrix(tokens, dIn, random.floats(tokens * dIn))
+    let residual = Matrix(tokens, dOut, random.floats(tokens * dOut))
+    for accumulating in [false, true] {
+      func gradients(_ residual: Strip, _ x: Strip) -> (dec: [Float], enc: [Float], bias: [Float]) {
+        var dDec = Matrix(n, residual.columns, repeating: 0.5)
+        var dEnc = Matrix(n, x.columns, repeating: 0.25)
+        var dBias = Matrix(1, n, repeating: 0.125)
+        weightGradients(
+          code, code.byLatent(), residual: residual, scale: 0.3, x: x, dDec: &dDec, dEnc: &dEnc, dBias: &dBias,
+          accumulating: accumulating)
+        return (dDec.values, dEnc.values, dBias.values)
+      }
+      let (both, out, own) = (
+        gradients(residual.strip, x.strip), gradients(residual.strip, residual.strip), gradients(x.strip, x.strip)
+      )
+      // Where it is added to, what was there comes first or last.
+      for (a, b) in zip(both.dec + both.enc, out.dec + own.enc) { #expect(abs(a - b) < 1e-5) }
+      #expect(both.bias == own.bias)
+    }
+  }
+
   @Test(arguments: [
     (0, 3, 4, [4]), (1, 1, 1, [1]), (13, 7, 5, [2, 5]), (70, 33, 20, [1, 2, 11, 20]), (9, 100, 40, [13, 40]),
   ])

@@ -99,13 +99,40 @@ import Testing
         $0.p = 0.7
         $0.l1 = 0.1
       },
+      variant { $0.architecture = .tied },
+      variant {
+        $0.architecture = .tied
+        $0.p = 0.7
+        $0.l1 = 0.1
+      },
+      variant { ($0.architecture, $0.decoderNorm) = (.rica, .free) },
+      variant { ($0.dOut, $0.skip) = (11, true) },
+      variant {
+        ($0.dOut, $0.skip) = (5, true)
+        $0.decoderNorm = .graph
+      },
+      variant { ($0.architecture, $0.dOut) = (.topk, 3) },
+      variant {
+        ($0.architecture, $0.dOut, $0.skip) = (.topk, 20, true)
+        $0.multiTopK = true
+      },
+      variant {
+        ($0.architecture, $0.dOut, $0.skip) = (.matryoshka, 9, true)
+        $0.prefixes = [4, 9, 18]
+      },
+      variant { ($0.architecture, $0.dOut, $0.skip) = (.gated, 9, true) },
+      variant {
+        ($0.architecture, $0.dOut, $0.skip) = (.jumprelu, 1, true)
+        $0.bandwidth = 0.4
+        $0.initialThreshold = 0.2
+      },
     ]
   }()
 
   /// An SAE with biases and decoder rows of different norms, and a batch for it.
   private func example(
     _ configuration: SAEConfiguration, _ random: inout SeededGenerator
-  ) throws -> (sae: any Autoencoder, tokens: Int, batch: [Float]) {
+  ) throws -> (sae: any Autoencoder, tokens: Int, batch: [Float], targets: [Float]) {
     let tokens = 37
     let sae = try configuration.makeAutoencoder(seed: 3)
     for parameter in sae.parameters {
@@ -113,14 +140,22 @@ import Testing
       parameter.value = Matrix(
         parameter.value.rows, parameter.value.columns, zip(parameter.value.values, noise).map { $0 + $1 })
     }
-    return (sae, tokens, random.floats(tokens * configuration.dIn, in: -2...2))
+    return (
+      sae, tokens, random.floats(tokens * configuration.dIn, in: -2...2),
+      random.floats(tokens * configuration.outWidth, in: -2...2)
+    )
+  }
+
+  private func computeGradients(_ sae: any Autoencoder, _ x: borrowing Matrix, _ targets: [Float]) -> StepLosses {
+    guard sae.configuration.isTranscoder else { return sae.computeGradients(x) }
+    return sae.computeGradients(x, target: Matrix(x.rows, sae.configuration.outWidth, targets))
   }
 
   /// Central differences of the loss along random directions of each parameter.
   @Test(arguments: configurations)
   func gradientsAgreeWithFiniteDifferences(configuration: SAEConfiguration) throws {
     var random = SeededGenerator(seed: 11)
-    let (sae, tokens, batch) = try example(configuration, &random)
+    let (sae, tokens, batch, targets) = try example(configuration, &random)
     let x = Matrix(tokens, configuration.dIn, batch)
     let start = sae.activity
     let state = sae.state
@@ -129,19 +164,21 @@ import Testing
       sae.activity = start
       sae.activity.activeFraction = 0
       sae.state = state
-      let losses = sae.computeGradients(x)
+      let losses = computeGradients(sae, x, targets)
       return losses.total - (configuration.architecture == .gated && parameter.name == "W_dec" ? losses.aux : 0)
     }
     // Inference may select otherwise than training does, hence the uses too.
     func pattern() -> [[Int]] {
-      _ = sae.computeGradients(x)
+      _ = computeGradients(sae, x, targets)
       let code = sae.encode(x)
       return (0..<tokens).map { code.row($0).map(\.latent) } + [sae.activity.uses]
     }
     // A threshold's gradient is no derivative of this loss: see ThresholdGradientTests.
-    // bDec of gated: constant in one of its places only; PyTorch checks it.
+    // bDec and skip of gated: constant in one of their places only; PyTorch checks them.
     for parameter in sae.parameters
-    where parameter.name != "threshold" && (configuration.architecture != .gated || parameter.name != "b_dec") {
+    where parameter.name != "threshold"
+      && (configuration.architecture != .gated || parameter.name != "b_dec" && parameter.name != "W_skip")
+    {
       let start = parameter.value.copy()
       let before = pattern()
       let size = loss(of: parameter)
@@ -177,17 +214,17 @@ import Testing
   @Test(arguments: configurations.filter { $0.architecture != .matryoshka && !$0.multiTopK })
   func backwardOfTheErrorEqualsTheLocalStep(configuration: SAEConfiguration) throws {
     var random = SeededGenerator(seed: 13)
-    let (sae, tokens, batch) = try example(configuration, &random)
+    let (sae, tokens, batch, targets) = try example(configuration, &random)
     let x = Matrix(tokens, configuration.dIn, batch)
     let (start, state) = (sae.activity, sae.state)
-    let whole = sae.computeGradients(x)
+    let whole = computeGradients(sae, x, targets)
     let gradients = sae.parameters.map { $0.gradient.values }
     let activity = sae.activity
     sae.activity = start
     sae.state = state
-    var recon = Matrix(tokens, configuration.dIn)
+    var recon = Matrix(tokens, configuration.outWidth)
     sae.forward(x, into: &recon)
-    recon.add(x, times: -1)
+    recon.add(Matrix(tokens, configuration.outWidth, configuration.isTranscoder ? targets : batch), times: -1)
     let mse = sumOfSquares(recon) / Double(recon.count)
     #expect(abs(mse - whole.mse) < 1e-6 * whole.mse)
     recon.scale(by: 2 / Float(recon.count))
@@ -204,11 +241,11 @@ import Testing
   @Test(arguments: configurations.filter { $0.architecture != .gated })
   func gradientOfTheInputIsThatOfTheLoss(configuration: SAEConfiguration) throws {
     var random = SeededGenerator(seed: 15)
-    let (sae, tokens, batch) = try example(configuration, &random)
-    let d = configuration.dIn
-    let dRecon = Matrix(tokens, d, random.floats(tokens * d, in: -0.1...0.1))
+    let (sae, tokens, batch, _) = try example(configuration, &random)
+    let (d, width) = (configuration.dIn, configuration.outWidth)
+    let dRecon = Matrix(tokens, width, random.floats(tokens * width, in: -0.1...0.1))
     let (start, state) = (sae.activity, sae.state)
-    var recon = Matrix(tokens, d)
+    var recon = Matrix(tokens, width)
     func run(_ values: [Float], dInput: Strip? = nil) -> (loss: Double, latents: [Int32]) {
       (sae.activity, sae.state) = (start, state)
       let x = Matrix(tokens, d, values)
@@ -244,16 +281,16 @@ import Testing
   @Test(arguments: configurations.filter { $0.architecture != .deep })
   func partsOfABatchAddUpToTheWhole(configuration: SAEConfiguration) throws {
     var random = SeededGenerator(seed: 14)
-    let (sae, tokens, batch) = try example(configuration, &random)
+    let (sae, tokens, batch, targets) = try example(configuration, &random)
     let engine = try #require(sae as? SparseAutoencoder)
     let x = Matrix(tokens, configuration.dIn, batch)
     engine.activity.activeFraction = 0
     // Some steps into the run, where a rule has a state.
     engine.begin(step: 9, of: 10)
-    _ = engine.computeGradients(x)
+    _ = computeGradients(engine, x, targets)
     engine.activity.activeFraction = 0
     let (start, state) = (engine.activity, engine.state)
-    let whole = engine.computeGradients(x)
+    let whole = computeGradients(engine, x, targets)
     let gradients = engine.parameters.map { $0.gradient.values }
     let (activity, after) = (engine.activity, engine.state)
     // 37 tokens of 18 latents, all expected in codes: parts of 5, and of 1.
@@ -266,15 +303,15 @@ import Testing
         engine.state = state
         var losses: StepLosses
         if isSplit {
-          var recon = Matrix(tokens, configuration.dIn)
+          var recon = Matrix(tokens, configuration.outWidth)
           engine.forward(x, into: &recon)
-          recon.add(x, times: -1)
+          recon.add(Matrix(tokens, configuration.outWidth, configuration.isTranscoder ? targets : batch), times: -1)
           let mse = sumOfSquares(recon) / Double(recon.count)
           recon.scale(by: 2 / Float(recon.count))
           losses = engine.backward(recon)
           losses.total += mse
         } else {
-          losses = engine.computeGradients(x)
+          losses = computeGradients(engine, x, targets)
         }
         #expect(abs(losses.total - whole.total) < 1e-6 * whole.total)
         #expect(abs(losses.sparsity - whole.sparsity) < 1e-6 * max(1, whole.sparsity))
@@ -288,17 +325,20 @@ import Testing
     }
   }
 
-  @Test(arguments: [SAEConfiguration.Architecture.relu, .topk])
-  func denseAndSparseStepsAgree(architecture: SAEConfiguration.Architecture) throws {
+  @Test(arguments: [SAEConfiguration.Architecture.relu, .topk, .tied, .rica], [nil, 4, 20])
+  func denseAndSparseStepsAgree(architecture: SAEConfiguration.Architecture, dOut: Int?) throws {
+    if dOut != nil && !architecture.canTranscode { return }
     var random = SeededGenerator(seed: 12)
     let (d, n, tokens) = (9, 40, 70)
-    let configuration = SAEConfiguration(architecture: architecture, dIn: d, dSAE: n, k: 7, l1: 0.3)
+    var configuration = SAEConfiguration(architecture: architecture, dIn: d, dSAE: n, k: 7, l1: 0.3)
+    (configuration.dOut, configuration.skip) = (dOut, dOut != nil)
     let x = Matrix(tokens, d, random.floats(tokens * d))
+    let targets = random.floats(tokens * configuration.outWidth)
     let sparse = try SparseAutoencoder(configuration, seed: 4)
     let dense = try SparseAutoencoder(configuration, seed: 4)
     sparse.activity.activeFraction = 0
     dense.activity.activeFraction = 1
-    let (a, b) = (sparse.computeGradients(x), dense.computeGradients(x))
+    let (a, b) = (computeGradients(sparse, x, targets), computeGradients(dense, x, targets))
     #expect(abs(a.total - b.total) < 1e-6 * a.total)
     #expect(a.l0 == b.l0)
     #expect(sparse.activity.tokensSinceActive == dense.activity.tokensSinceActive)

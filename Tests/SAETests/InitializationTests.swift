@@ -42,7 +42,7 @@ import Testing
     }
   }
 
-  @Test(arguments: SAEConfiguration.Architecture.allCases)
+  @Test(arguments: SAEConfiguration.Architecture.allCases.filter { !$0.isTied })
   func identityReconstructsItsInputBeforeTraining(architecture: SAEConfiguration.Architecture) throws {
     for dSAE in [14, 15, 32, 57] {
       let sae = try sae(architecture, dSAE: dSAE, k: 7) {
@@ -83,6 +83,45 @@ import Testing
     #expect(throws: Never.self) {
       _ = try sae(.topk) { ($0.initialization.isIdentity, $0.kStart) = (true, 7) }
     }
+  }
+
+  @Test func oneMatrixAndTranscodersCannotBeTheIdentity() {
+    let rest = "leave it out for"
+    for (architecture, dOut, word) in [
+      (SAEConfiguration.Architecture.tied, nil, "tied"), (.rica, nil, "rica"), (.relu, 7, "a transcoder"),
+    ] {
+      #expect(
+        throws: SAEError.invalid(
+          "init is identity, which needs an encoder of its own and the input as target; \(rest) \(word)")
+      ) {
+        _ = try sae(architecture) { ($0.initialization.isIdentity, $0.dOut) = (true, dOut) }
+      }
+    }
+    #expect(throws: SAEError.invalid("encoder-init is random, but tied has one matrix for both")) {
+      _ = try sae(.tied) { $0.initialization.encoder = .random }
+    }
+  }
+
+  /// WᵀW = 1, whatever the number of bases.
+  @Test func orthogonalRicaReconstructsItsInputBeforeTraining() throws {
+    for dSAE in [7, 14, 35] {
+      let sae = try sae(.rica, dSAE: dSAE) { $0.initialization.decoder = .orthogonal }
+      var random = SeededGenerator(seed: 3)
+      let x = Matrix(50, 7, random.floats(350, in: -2...2))
+      sae.prepare(from: x)
+      let code = sae.encode(x)
+      #expect(code.nActive == 50 * dSAE)
+      for (a, b) in zip(sae.decode(code).values, x.values) { #expect(abs(a - b) < 1e-5) }
+    }
+  }
+
+  @Test func aTranscoderStartsFromItsTargets() throws {
+    let sae = try sae(dSAE: 20) { ($0.dOut, $0.skip, $0.initialization.bias) = (3, true, .mean) }
+    sae.prepare(from: Matrix(2, 3, [1, 2, 3, 3, 2, 5]))
+    #expect(sae.bDec.value.values == [2, 2, 4])
+    #expect(sae.wDec.value.columns == 3 && sae.wEnc.value.columns == 7)
+    for matrix in [sae.wDec, sae.wEnc] { for norm in norms(matrix.value) { #expect(abs(norm - 1) < 1e-5) } }
+    #expect(sae.wSkip?.value.values == [Float](repeating: 0, count: 21))
   }
 
   @Test func biasIsTheMedianTheMeanOrZero() throws {
@@ -132,5 +171,16 @@ import Testing
     #expect(
       message(long, run).hasSuffix("but here rows are held at 1; fold the norms into its encoder first"))
     #expect(message(try sae(.topk), run) == "taken")
+    #expect(
+      message(try sae { ($0.dOut, $0.skip) = (7, true) }, run)
+        == "init runs/a is a transcoder to width 7 with skip, this run an autoencoder; give a run of the same kind")
+    #expect(
+      message(try sae(.rica), run)
+        == "init runs/a is rica, this run relu: latents of rica have either sign; give a run of the same kind")
+    #expect(message(run, try sae(.tied)) == "taken")
+    #expect(
+      message(try sae { $0.initialization.encoder = .random }, try sae(.tied))
+        == "init runs/a: its encoder and decoder differ, but tied has one matrix for both; give a run of tied, or train relu"
+    )
   }
 }

@@ -77,6 +77,70 @@ import Testing
     }
   }
 
+  @Test(arguments: SAEConfiguration.Architecture.allCases.filter(\.canTranscode), [false, true])
+  func aTranscoderOfRawActivationsDoesWhatItDidToScaledOnes(
+    architecture: SAEConfiguration.Architecture, skip: Bool
+  ) throws {
+    let folder = try TemporaryFolder()
+    var shape = SAEConfiguration(architecture: architecture, dIn: 5, dSAE: 12, k: 3)
+    (shape.dOut, shape.skip) = (7, skip)
+    let trained = try SparseAutoencoder(shape, seed: 1)
+    var random = SeededGenerator(seed: 34)
+    for parameter in trained.parameters.dropFirst(4) + [trained.bEnc, trained.bDec] {
+      let (rows, columns) = (parameter.value.rows, parameter.value.columns)
+      parameter.value = Matrix(rows, columns, random.floats(rows * columns, in: 0...0.5))
+    }
+    let (scale, targetScale): (Float, Float) = (0.25, 1.5)
+    var hooks = provenance
+    hooks.targetHook = "blocks.1.hook_mlp_out"
+    try SAELensFormat.save(
+      trained, normalization: .factor(scale), targetScale: targetScale, firingFrequency: nil, provenance: hooks,
+      to: folder.path)
+    let (loaded, found) = try SAELensFormat.open(run: folder.path)
+    #expect(found.targetHook == "blocks.1.hook_mlp_out" && loaded.configuration.dOut == 7)
+    let raw = Matrix(40, 5, random.floats(200, in: -8...8))
+    var scaled = raw.copy()
+    scaled.scale(by: scale)
+    let (a, b) = (trained.encode(scaled), loaded.encode(raw))
+    #expect(a.nActive > 0)
+    for row in 0..<40 {
+      #expect(a.row(row).map(\.latent) == b.row(row).map(\.latent))
+      for (x, y) in zip(a.row(row), b.row(row)) { #expect(abs(x.value - targetScale * y.value) < 1e-5) }
+    }
+    let (ours, theirs) = (trained.decode(a, of: scaled).values, loaded.decode(b, of: raw).values)
+    for (x, y) in zip(ours, theirs) { #expect(abs(x - targetScale * y) < 1e-5) }
+
+    // And back: a run that goes on from the file, with other factors.
+    let next = try SparseAutoencoder(shape, seed: 2)
+    try next.takeWeights(
+      of: #require(loaded as? SparseAutoencoder), normalization: .factor(2), targetScale: 3, name: "runs/a")
+    var doubled = raw.copy()
+    doubled.scale(by: 2)
+    if architecture != .batchtopk && architecture != .matryoshka {
+      let again = next.decode(next.encode(doubled), of: doubled).values
+      for (x, y) in zip(again, theirs) { #expect(abs(x - 3 * y) < 3e-5) }
+    }
+  }
+
+  @Test func namesOfTranscodersAreThoseOfSAELens() throws {
+    let folder = try TemporaryFolder()
+    func name(_ architecture: SAEConfiguration.Architecture, skip: Bool) throws -> String {
+      var shape = SAEConfiguration(architecture: architecture, dIn: 2, dSAE: 3, k: 1)
+      (shape.dOut, shape.skip) = (2, skip)
+      try SAELensFormat.save(
+        SparseAutoencoder(shape, seed: 1), normalization: .factor(1), firingFrequency: nil, provenance: provenance,
+        to: folder.path)
+      let text = try #require(FileManager.default.contents(atPath: folder.path + "/cfg.json"))
+      let json = try #require(JSONSerialization.jsonObject(with: text) as? [String: Any])
+      #expect(json["apply_b_dec_to_input"] as? Bool == false)
+      return json["architecture"] as? String ?? ""
+    }
+    #expect(try name(.relu, skip: false) == "transcoder" && name(.panneal, skip: true) == "skip_transcoder")
+    #expect(try name(.jumprelu, skip: false) == "jumprelu_transcoder")
+    #expect(try name(.batchtopk, skip: true) == "jumprelu_skip_transcoder")
+    #expect(try name(.topk, skip: true) == "topk_skip_transcoder" && name(.gated, skip: false) == "gated_transcoder")
+  }
+
   @Test func rowsThatTheLossNormalisesAreSavedAtUnitNorm() throws {
     let folder = try TemporaryFolder()
     var configuration = SAEConfiguration(architecture: .relu, dIn: 5, dSAE: 12)
@@ -126,7 +190,8 @@ import Testing
     #expect(try message(replacing: "x", with: "x") == "loaded")
     #expect(
       try message(replacing: "\"topk\"", with: "\"temporal\"")
-        == "\(path): architecture is temporal, this program reads topk, standard, jumprelu, gated and deep")
+        == "\(path): architecture is temporal, this program reads topk, standard, jumprelu, gated, their "
+        + "transcoders, rica and deep")
     #expect(
       try message(replacing: "\"normalize_activations\" : \"none\"", with: "\"normalize_activations\" : \"covariance\"")
         == "\(path): normalize_activations is covariance, this program reads none and layer_norm (fold it into the weights)"

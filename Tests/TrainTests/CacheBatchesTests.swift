@@ -1,6 +1,7 @@
 import ActCache
 import Foundation
 import LinearAlgebra
+import SAE
 import TestSupport
 import Testing
 import Train
@@ -9,24 +10,28 @@ import Train
 /// position 0 holds anything but BOS; with `isPadded`, text ends after 2 to 8 positions.
 private struct PlacesCache {
   static let hook = "blocks.0.hook_resid_post"
+  /// Twice as wide, with values ten times as large; only with `hasTarget`.
+  static let target = "blocks.1.hook_mlp_out"
   static let (nSequences, context, width, frameBytes) = (200, 8, 4, 512)
   let folder: TemporaryFolder
   var path: String { folder.path + "/cache" }
 
   static func length(_ sequence: Int, _ isPadded: Bool) -> Int { isPadded ? 2 + sequence % 7 : context }
 
-  init(bos: Int? = 1, isPadded: Bool = false) throws {
+  init(bos: Int? = 1, isPadded: Bool = false, hasTarget: Bool = false) throws {
     folder = try TemporaryFolder()
     let hook = StreamSpec.hook(Self.hook, width: Self.width, dtype: "f32", codec: "zstd:1")
+    let target = StreamSpec.hook(Self.target, width: 2 * Self.width, dtype: "f32", codec: "zstd:1")
+    let streams = hasTarget ? [hook, target] : [hook]
     let tokens = TokenSpec(
       context: Self.context, pack: isPadded ? "none" : "concatenate", bos: bos, separator: nil, padding: 0,
       documentSeparator: "", textField: "text")
     let spec = try CacheSpec(
       identity: CacheIdentity(
         weights: "w", modelConfiguration: "c", tokenizer: "t", tokens: tokens, numerics: "f32 test"),
-      streams: [hook], nVocabulary: 100, tokensPerShard: 64 * Self.context,
+      streams: streams, nVocabulary: 100, tokensPerShard: 64 * Self.context,
       heldOut: HeldOutRule(fraction: 0.02, minimum: 6), minFrameBytes: Self.frameBytes)
-    let writer = try CacheWriter(path: folder.path + "/cache", spec: spec, streams: [hook])
+    let writer = try CacheWriter(path: folder.path + "/cache", spec: spec, streams: streams)
     var chain = TokenChain(baseKey: try spec.identity.baseKey())
     for first in stride(from: 0, to: Self.nSequences, by: 64) {
       let range = first..<min(first + 64, Self.nSequences)
@@ -34,13 +39,14 @@ private struct PlacesCache {
       let block = SequenceBlock(
         first: first, tokens: range.flatMap { s in (0..<Self.context).map { $0 == 0 ? 1 : UInt32(2 + (s + $0) % 90) } },
         lengths: lengths,
-        activations: [
+        activations: streams.map { stream in
           range.flatMap { s in
             (0..<Self.context).flatMap { p in
-              [Float](repeating: p < Self.length(s, isPadded) ? Float(s * Self.context + p + 1) : 0, count: Self.width)
+              let value = p < Self.length(s, isPadded) ? Float(s * Self.context + p + 1) : 0
+              return [Float](repeating: stream.width == Self.width ? value : 10 * value, count: stream.width)
             }
           }
-        ])
+        })
       let before = chain
       chain.append(tokens: block.tokens, lengths: isPadded ? lengths : [])
       let shard = try writer.begin(range)
@@ -61,6 +67,39 @@ private struct PlacesCache {
 }
 
 @Suite struct CacheBatchesTests {
+  /// A token's activations at both hooks, in whatever window; the second hook is wider, its values are ten times as large.
+  @Test func aTargetHookIsReadAtTheSameTokens() throws {
+    let cache = try PlacesCache(hasTarget: true)
+    let source = try CacheBatches(
+      CacheReader(path: cache.path), hook: PlacesCache.hook, targetHook: PlacesCache.target, batchSize: 16, seed: 3,
+      reading: {
+        var options = ReadingOptions(); options.windowBytes = 7 * 3 * PlacesCache.frameBytes; return options
+      }())
+    #expect(source.target?.width == 8 && source.width == 4 && source.provenance.targetHook == PlacesCache.target)
+    #expect(source.identity.target != nil && source.identity.target != source.identity.stream)
+    // A frame of both takes three times as much as one of the narrow one: the window has 7 of them.
+    #expect(source.identity.windowFrames == 7)
+    var x = Matrix(16, 4)
+    var y = Matrix(16, 8)
+    for index in 0..<200 {
+      try source.read(batch: index, into: &x, target: &y)
+      for row in 0..<16 { for column in 0..<8 { #expect(y[row, column] == 10 * x[row, 0]) } }
+    }
+  }
+
+  @Test func aMissingTargetHookComesWithTheCommandThatAddsIt() throws {
+    let cache = try PlacesCache()
+    let target = "blocks.0.hook_mlp_out"
+    #expect(
+      throws: ActCacheError.missing(
+        "\(cache.path): no hook \(target); the cache holds \(PlacesCache.hook); to add it: actcache harvest --model MODEL "
+          + "--hook \(target) --out \(cache.path) --dtype f32")
+    ) {
+      _ = try CacheBatches(
+        CacheReader(path: cache.path), hook: PlacesCache.hook, targetHook: target, batchSize: 16, seed: 3)
+    }
+  }
+
   private func batches(
     _ cache: PlacesCache, io: CacheIO = .mmap, batch: Int = 16, _ change: (inout ReadingOptions) -> Void = { _ in }
   ) throws -> CacheBatches {

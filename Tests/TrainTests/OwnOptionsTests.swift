@@ -8,21 +8,24 @@ import Train
 @Suite struct OwnOptionsTests {
   private static let withK: Set<SAEConfiguration.Architecture> = [.topk, .batchtopk, .matryoshka]
   private static let all = Set(SAEConfiguration.Architecture.allCases)
+  /// Those of two matrices, one on either side of the latents.
+  private static let untied = all.subtracting([.deep, .tied, .rica])
 
   /// Lines of YAML, and the architectures that take them (deep with a ReLU layer).
   private static let own: [(text: String, kinds: Set<SAEConfiguration.Architecture>)] = [
     ("k: 4", withK), ("k-start: 6", withK), ("k-start: 6\nk-anneal-fraction: 0.5", withK),
     ("multi-topk: false", [.topk]),
     ("groups: 1/2", [.matryoshka]), ("k-aux: 3", withK), ("aux-coefficient: 0.03125", withK), ("dead: auxk", withK),
-    ("l1: 1", [.relu, .gated, .panneal, .deep]), ("p: 1", [.relu]), ("decoder-norm: unit", all.subtracting([.deep])),
+    ("l1: 1", [.relu, .tied, .rica, .gated, .panneal, .deep]), ("p: 1", [.relu, .tied]),
+    ("decoder-norm: unit", untied), ("target-hook: t", untied), ("target-hook: t\nskip: true", untied),
     ("l0: 1", [.jumprelu]), ("sparsity: step", [.jumprelu]), ("sparsity: tanh\ntanh-scale: 4", [.jumprelu]),
     ("target-l0: 5", [.jumprelu]), ("bandwidth: 0.05", [.jumprelu]), ("threshold: 0.01", [.jumprelu]),
     ("p-start: 1", [.panneal]), ("p-end: 0.2", [.panneal]), ("p-power: false", [.panneal]),
     ("anneal-start: 0.1", [.panneal]), ("anneal-updates: 10", [.panneal]),
     ("sparse-layer: relu", [.deep]), ("encoder-hidden: 1x", [.deep]), ("decoder-hidden: 1x", [.deep]),
     ("encoder-activation: tanh", [.deep]), ("decoder-activation: relu", [.deep]), ("layer-norm: true", [.deep]),
-    ("residual: true", [.deep]), ("dead: resample\nresample-steps: 5", all.subtracting([.deep])),
-    ("init: identity", all.subtracting([.deep])), ("encoder-init: random", all.subtracting([.deep])),
+    ("residual: true", [.deep]), ("dead: resample\nresample-steps: 5", all.subtracting([.deep, .rica])),
+    ("init: identity", untied), ("encoder-init: random", untied),
     ("decoder-init: random", all.subtracting([.deep])), ("bias-init: mean", all.subtracting([.deep])),
   ]
 
@@ -89,7 +92,8 @@ import Train
       try replay.validate()
       #expect(try TrainRun(replay, source: ToyBatches()).run(resuming: false) == .alreadyFinished)
       #expect(written.contains("\nk: 32\n") == Self.withK.contains(arch))
-      #expect(written.contains("\nl1: 1e+0\n") == [.relu, .gated, .panneal, .deep].contains(arch), "\(written)")
+      #expect(
+        written.contains("\nl1: 1e+0\n") == [.relu, .tied, .rica, .gated, .panneal, .deep].contains(arch), "\(written)")
       #expect(written.contains("aux-coefficient: ") == (Self.withK.contains(arch) && text != "dead: none"))
       #expect(written.contains("beta1: 9e-1") == (text != "optimizer: signum\nschedule: constant"))
     }

@@ -17,6 +17,8 @@ import Train
     var learningRate, clip: Float
     var start: [String: [Float]]
     var batches: [[Float]]
+    /// Of transcoders.
+    var targets: [[Float]]?
     var steps: [Step]
     /// batchtopk and matryoshka: what inference has after the last step.
     var threshold: Double?
@@ -69,7 +71,11 @@ import Train
       sae.begin(step: step, of: fixture.steps.count)
       // Decides between dense and sparse arithmetic, where an architecture has both.
       sae.activity.activeFraction = isDense ? 1 : 0
-      let losses = sae.computeGradients(Matrix(fixture.batch, sae.configuration.dIn, batch))
+      let x = Matrix(fixture.batch, sae.configuration.dIn, batch)
+      let losses =
+        fixture.targets.map { targets in
+          sae.computeGradients(x, target: Matrix(fixture.batch, sae.configuration.outWidth, targets[step]))
+        } ?? sae.computeGradients(x)
       // Ten steps of f32 arithmetic in another order of summation.
       func check(_ what: String, _ found: Double, _ expected: Double) {
         #expect(

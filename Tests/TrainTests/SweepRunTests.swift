@@ -34,6 +34,21 @@ import Train
     - {k: 2, lr: 0.003, tokens: 960, normalization: unit}
     """
 
+  @Test func transcodersOfASweepEqualRunsOfTheirOwn() throws {
+    let folder = try TemporaryFolder()
+    let source = ToyBatches(target: TargetShape(width: 9, normalizationScale: 0.4))
+    let grid = try grid(
+      folder.path, "target-hook: t\nskip: true\nlr: 0.003\nk: [1, 3]\nnormalization: [scale, none]\n")
+    let results = try SweepRun(grid, open: { _ in RunData(source: source) }).run(resuming: false)
+    #expect(results.count == 4 && results.allSatisfy { $0.outcome == .finished }, "\(results)")
+    for member in grid.members {
+      var alone = member.configuration
+      alone.out = "\(folder.path)/alone-\(member.name)"
+      #expect(try TrainRun(alone, source: source).run(resuming: false) == .finished)
+      #expect(try weights(alone.out) == weights(member.configuration.out), "\(member.name)")
+    }
+  }
+
   @Test func membersEqualRunsOfTheirOwn() throws {
     let folder = try TemporaryFolder()
     let grid = try grid(folder.path, runs)

@@ -8,6 +8,8 @@ import Train
   @Test func yamlRoundTripKeepsEveryField() throws {
     var configuration = TrainConfiguration(cache: "c", hook: "blocks.0.hook_resid_pre", out: "o")
     configuration.kAux = 5
+    configuration.targetHook = "blocks.1.hook_mlp_out"
+    configuration.skip = true
     configuration.lr = 0.25
     configuration.kStart = 64
     configuration.kAnnealFraction = 0.25
@@ -168,7 +170,7 @@ import Train
       return "valid"
     }
     #expect(message(.topk) { $0.l0 = 1 } == "l0 is given, but arch is topk; it belongs to jumprelu")
-    #expect(message(.topk) { $0.p = 0.5 } == "p is given, but arch is topk; it belongs to relu")
+    #expect(message(.topk) { $0.p = 0.5 } == "p is given, but arch is topk; it belongs to relu and tied")
     #expect(message(.relu) { ($0.p, $0.decoderNorm) = (0.5, .graph) } == "valid")
     #expect(message(.relu) { $0.p = 0 } == "p is 0.0; it must be positive")
     #expect(
@@ -177,8 +179,8 @@ import Train
     )
     #expect(
       message(.deep) { ($0.sparseLayer, $0.l1) = (.topk, 1) }
-        == "l1 is given, but arch is deep with sparse-layer topk; it belongs to relu, gated, panneal and deep with "
-        + "sparse-layer relu")
+        == "l1 is given, but arch is deep with sparse-layer topk; it belongs to relu, tied, rica, gated, panneal and "
+        + "deep with sparse-layer relu")
     #expect(
       message(.deep) { ($0.encoderHidden, $0.residual) = ("none", true) }
         == "residual is given, but there is no hidden layer on its side; leave it out")
@@ -209,6 +211,65 @@ import Train
     #expect(message(.panneal) { $0.annealUpdates = 0 } == "anneal-updates is 0; 1 to 10,000 are allowed")
     #expect(message(.jumprelu) { ($0.l0, $0.sparsity, $0.tanhScale, $0.bandwidth) = (2, .tanh, 4, 2) } == "valid")
     #expect(message(.panneal) { ($0.pEnd, $0.pPower) = (0.5, true) } == "valid")
+    #expect(message(.tied) { ($0.p, $0.l1) = (0.5, 2) } == "valid")
+    #expect(
+      message(.rica) { $0.decoderNorm = .unit }
+        == "decoder-norm is given, but arch is rica; it belongs to relu, topk, batchtopk, matryoshka, jumprelu, gated and panneal"
+    )
+    #expect(
+      message(.tied) { $0.encoderInit = .transpose }
+        == "encoder-init is given, but arch is tied, which has one matrix for both; leave it out")
+    #expect(
+      message(.rica) { $0.initialWeights = "identity" }
+        == "init is identity, but arch is rica, which has one matrix for both; leave it out")
+    #expect(message(.rica) { $0.dead = .resample } == "dead is resample, but arch is rica, which has only none")
+    #expect(message(.rica) { $0.p = 1 } == "p is given, but arch is rica; it belongs to relu and tied")
+  }
+
+  @Test func whatATranscoderCannotHaveIsNamed() {
+    func message(
+      _ arch: SAEConfiguration.Architecture, _ target: String? = "t",
+      _ change: (inout TrainConfiguration) -> Void = { _ in }
+    ) -> String {
+      var configuration = TrainConfiguration(cache: "c", hook: "h", out: "o")
+      (configuration.arch, configuration.targetHook) = (arch, target)
+      change(&configuration)
+      do { try configuration.validate() } catch { return "\(error)" }
+      return "valid"
+    }
+    for arch in SAEConfiguration.Architecture.allCases where arch.canTranscode {
+      #expect(message(arch) { $0.skip = true } == "valid")
+    }
+    for arch in [SAEConfiguration.Architecture.deep, .tied, .rica] {
+      #expect(
+        message(arch)
+          == "target-hook is given, but arch is \(arch.rawValue); it belongs to relu, topk, batchtopk, matryoshka, "
+          + "jumprelu, gated and panneal")
+    }
+    #expect(message(.topk, nil) { $0.skip = false } == "skip is given without target-hook; add --target-hook NAME")
+    #expect(message(.topk, "h") == "target-hook is h, the hook itself; leave it out for an autoencoder")
+    #expect(
+      message(.relu) { $0.encoderInit = .transpose }
+        == "encoder-init is transpose, but a transcoder's decoder is of other activations; leave it out")
+    #expect(
+      message(.relu) { $0.dead = .resample }
+        == "dead is resample, but a target-hook is given; transcoders have auxk (with k) and none")
+    #expect(
+      message(.relu) { $0.initialWeights = "identity" }
+        == "init is identity, but a target-hook is given, whose activations are others; leave one of them out")
+    #expect(
+      message(.relu) { $0.normalization = "unit" }
+        == "normalization is unit, but a target-hook is given: nothing in the input says which mean and deviation a token "
+        + "has there; choose another normalization")
+    let alone = "which is for autoencoders; transcoders are trained with --objective local alone"
+    for objective in ["e2e", "mixed", "local-kl"] {
+      #expect(
+        message(.topk) { ($0.objective, $0.weights, $0.model) = (objective, "local=1", "m") }
+          == "target-hook is given, but objective is \(objective), \(alone)")
+    }
+    #expect(
+      message(.topk) { ($0.halfLayers, $0.model) = (true, "m") }
+        == "target-hook is given, but half-layers are trained, \(alone)")
   }
 
   private static let optimizerMessages: [(@Sendable (inout TrainConfiguration) -> Void, String)] = [

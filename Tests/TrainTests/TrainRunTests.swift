@@ -5,15 +5,27 @@ import TestSupport
 import Testing
 import Train
 
-/// Batches computed from their index: sparse combinations of a fixed dictionary.
+/// Batches computed from their index: sparse combinations of a fixed dictionary. With a target, some of it is linear in
+/// them and some not.
 struct ToyBatches: BatchSource {
   let width = 12
   let tokensPerEpoch = 1000
   let normalizationScale = 0.7
   let secondsWaited = 0.0
+  var target: TargetShape?
   var identity = DataIdentity(stream: "toy", text: "toy", sequences: 125, heldOut: 0, windowFrames: 1)
   let provenance = SAELensFormat.Provenance(
     modelName: "toy", hookName: "blocks.0.hook_resid_post", context: 8, prependsBOS: false)
+
+  func read(batch index: Int, into batch: inout Matrix, target: inout Matrix) throws {
+    try read(batch: index, into: &batch)
+    for row in 0..<target.rows {
+      for column in 0..<target.columns {
+        let (a, b) = (batch[row, column % width], batch[row, (column + 3) % width])
+        target[row, column] = 2 * a + max(a - b, 0) + 1
+      }
+    }
+  }
 
   func read(batch index: Int, into batch: inout Matrix) throws {
     var dictionary = SeededGenerator(seed: 1)
@@ -115,8 +127,27 @@ extension TrainConfiguration {
     }
   }
 
+  @Test(arguments: SAEConfiguration.Architecture.allCases.filter(\.canTranscode))
+  func transcodersResumeToo(arch: SAEConfiguration.Architecture) throws {
+    let target = TargetShape(width: 9, normalizationScale: 0.4)
+    var source = ToyBatches(target: target)
+    source.identity.target = "toy target"
+    try checkResume(arch, source: source) {
+      $0.targetHook = "blocks.0.hook_mlp_out"
+      $0.skip = arch != .topk
+    }
+  }
+
+  @Test func oneMatrixResumesWithSparseAdam() throws {
+    try checkResume(.tied) {
+      ($0.optimizer, $0.sparseAdamSteps, $0.l1) = (.sparseAdam, .row, 2)
+      ($0.dead, $0.resampleSteps, $0.deadTokens) = (.resample, "9,20", 40)
+    }
+  }
+
   private func checkResume(
-    _ arch: SAEConfiguration.Architecture, changing change: (inout TrainConfiguration) -> Void = { _ in }
+    _ arch: SAEConfiguration.Architecture, source: ToyBatches = ToyBatches(),
+    changing change: (inout TrainConfiguration) -> Void = { _ in }
   ) throws {
     let folder = try TemporaryFolder()
     func configuration(_ out: String, _ arch: SAEConfiguration.Architecture) -> TrainConfiguration {
@@ -125,17 +156,17 @@ extension TrainConfiguration {
       return configuration
     }
     let whole = configuration("\(folder.path)/whole", arch)
-    #expect(try TrainRun(whole, source: ToyBatches()).run(resuming: false) == .finished)
+    #expect(try TrainRun(whole, source: source).run(resuming: false) == .finished)
     for stop in [0, 1, 13, 38] {
       let parts = configuration("\(folder.path)/parts-\(stop)", arch)
       var steps = 0
-      let first = try TrainRun(parts, source: ToyBatches()).run(
+      let first = try TrainRun(parts, source: source).run(
         resuming: false,
         isInterrupted: {
           steps += 1; return steps > stop
         })
       #expect(first == .interrupted(step: stop))
-      #expect(try TrainRun(parts, source: ToyBatches()).run(resuming: true) == .finished)
+      #expect(try TrainRun(parts, source: source).run(resuming: true) == .finished)
       #expect(try resultFiles(parts.out) == resultFiles(whole.out), "stopped at \(stop)")
       #expect(try losses(parts.out) == losses(whole.out))
     }
@@ -221,6 +252,27 @@ extension TrainConfiguration {
     #expect(fvu < 0.35, "FVU \(fvu)")
     let last = try #require(losses(configuration.out).last)
     #expect(last < 0.5 * (try losses(configuration.out)[0]))
+  }
+
+  /// The saved transcoder makes raw targets of raw activations; a skip makes them better.
+  @Test func aSavedTranscoderMakesRawTargets() throws {
+    let folder = try TemporaryFolder()
+    let source = ToyBatches(target: TargetShape(width: 9, normalizationScale: 0.4))
+    var errors: [Double] = []
+    for skip in [false, true] {
+      var configuration = configuration("\(folder.path)/\(skip)", .topk)
+      configuration.tokens = 32 * 400
+      (configuration.targetHook, configuration.skip) = ("blocks.0.hook_mlp_out", skip)
+      _ = try TrainRun(configuration, source: source).run(resuming: false)
+      let sae = try SAELensFormat.open(run: configuration.out).sae
+      var x = Matrix(64, 12)
+      var y = Matrix(64, 9)
+      try source.read(batch: 5000, into: &x, target: &y)
+      var error = sae.decode(sae.encode(x), of: x)
+      error.add(y, times: -1)
+      errors.append(sumOfSquares(error) / totalVariance(y))
+    }
+    #expect(errors[0] < 0.6 && errors[1] < 0.5 * errors[0], "FVU \(errors)")
   }
 
   @Test func moreThanTheMachineHoldsIsRefused() throws {

@@ -61,7 +61,7 @@ final class Gated: LatentRule {
   }
 
   func backward(_ code: inout SparseCode, batchRows: Int, losses: inout StepLosses) {
-    let elements = configuration.dIn * batchRows
+    let elements = configuration.outWidth * batchRows
     let sum = magnitudes.backward(
       &code, gates: gates, toGates: toGates, slope: configuration.l1 / Float(elements), toBias: &toBias,
       toScale: &toScale)

@@ -61,7 +61,7 @@ final class JumpReLU: LatentRule {
   }
 
   func backward(_ code: inout SparseCode, batchRows: Int, losses: inout StepLosses) {
-    let perUnit = 1 / Double(configuration.dIn * batchRows)
+    let perUnit = 1 / Double(configuration.outWidth * batchRows)
     let lambda = Double(configuration.l0)
     if configuration.targetL0 == nil, configuration.sparsity == .tanh {
       let sum = addTanhGradients(&code, scale: configuration.tanhScale, times: Float(lambda * perUnit))
@@ -76,7 +76,7 @@ final class JumpReLU: LatentRule {
     losses.l0 += Double(nActive) / Double(batchRows)
     if let target = configuration.targetL0.map(Double.init) {
       let excess = losses.l0 / target - 1
-      let penalty = excess * excess / Double(configuration.dIn)
+      let penalty = excess * excess / Double(configuration.outWidth)
       losses.total += lambda * (penalty - losses.sparsity)
       losses.sparsity = penalty
       slope = Float(lambda * 2 * excess / target * perUnit)

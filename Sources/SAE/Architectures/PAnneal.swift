@@ -66,7 +66,7 @@ final class PAnneal: DenseLatentRule {
   func selection(rows: Int, isTraining: Bool) -> CodeSelection { .positive }
 
   func backward(_ code: inout SparseCode, batchRows: Int, losses: inout StepLosses) {
-    let unit = 1 / Double(configuration.dIn * batchRows)
+    let unit = 1 / Double(configuration.outWidth * batchRows)
     let sum = addNormGradients(
       &code, p: Float(p), isPower: configuration.pPower, times: Float(lambda * unit))
     losses.sparsity += sum * unit
@@ -90,7 +90,7 @@ final class PAnneal: DenseLatentRule {
   }
 
   // While p is 1 and no other is in sight, this is a ReLU.
-  private var relu: ReLU { ReLU(l1: Float(lambda), p: Float(p), dIn: configuration.dIn) }
+  private var relu: ReLU { ReLU(l1: Float(lambda), p: Float(p), width: configuration.outWidth) }
 
   var isDenseCapable: Bool { p == 1 && nextP == nil }
 

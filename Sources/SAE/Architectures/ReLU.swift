@@ -5,14 +5,15 @@ import LinearAlgebra
 final class ReLU: DenseLatentRule {
   private let l1: Float
   private let p: Float
-  private let dIn: Int
+  private let width: Int
 
-  init(l1: Float, p: Float, dIn: Int) {
-    (self.l1, self.p, self.dIn) = (l1, p, dIn)
+  /// - Parameter width: of what is reconstructed, dIn but for transcoders.
+  init(l1: Float, p: Float, width: Int) {
+    (self.l1, self.p, self.width) = (l1, p, width)
   }
 
   /// Gradient of the penalty with respect to an active latent where p is 1.
-  private func slope(_ batchRows: Int) -> Float { l1 / Float(dIn * batchRows) }
+  private func slope(_ batchRows: Int) -> Float { l1 / Float(width * batchRows) }
 
   func selection(rows: Int, isTraining: Bool) -> CodeSelection { .positive }
 
@@ -33,7 +34,7 @@ final class ReLU: DenseLatentRule {
   }
 
   func addLosses(sum: Double, batchRows: Int, to losses: inout StepLosses) {
-    let penalty = sum / Double(dIn * batchRows)
+    let penalty = sum / Double(width * batchRows)
     losses.sparsity += penalty
     losses.total += Double(l1) * penalty
   }
