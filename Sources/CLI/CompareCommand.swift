@@ -85,7 +85,7 @@ struct CompareCommand: ParsableCommand {
   private func evaluations(_ reader: CacheReader) throws -> [Evaluation.Evaluated] {
     let keys = try runs.map { try StoredEvaluation.Key(run: $0, cache: reader, limit: sequences) }
     var found = zip(runs, keys).map { StoredEvaluation.load(run: $0, key: $1) }
-    let opened = try runs.map { try SAELensFormat.open(run: $0) }
+    let opened = try runs.map { try Evaluation.Subject.open($0) }
     let hooks = opened.map { $0.provenance.hookName + ($0.provenance.targetHook.map { " → \($0)" } ?? "") }
     if let other = hooks.indices.first(where: { hooks[$0] != hooks[0] }) {
       throw EvaluateError.invalid(
@@ -98,10 +98,9 @@ struct CompareCommand: ParsableCommand {
         "\(runs[missing[0]]): not evaluated on this cache yet; add --model MODEL")
     }
     let line = ProgressLine(quiet: json || csv)
-    let hook = opened[0].provenance.hookName
     let evaluation = try Evaluation(
-      missing.map { .init(name: runs[$0], sae: opened[$0].sae, weightsDigest: opened[$0].provenance.weightsDigest) },
-      hook: hook, targetHook: opened[0].provenance.targetHook, cache: reader, model: TransformerModel.load(path: path))
+      missing.map { opened[$0].subject }, hook: opened[0].provenance.hookName,
+      targetHook: opened[0].provenance.targetHook, cache: reader, model: TransformerModel.load(path: path))
     let fresh = try evaluation.run(limit: sequences) { done, all in
       line.update(fraction: Double(done) / Double(all), "\(missing.count) runs: \(done) of \(all) sequences")
     }

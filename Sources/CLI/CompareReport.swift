@@ -32,18 +32,23 @@ struct CompareReport {
   }
 
   private var runs: String {
-    var table = TextTable([
-      ("run", .left), ("group", .left), ("L0", .right), ("CE incr.", .right), ("KL", .right), ("FVU", .right),
-      ("alive", .right), ("top-1 same", .right), ("error share", .right), ("later FVU", .right),
-    ])
+    let hasTax = results.contains { $0.alignmentTax != nil }
+    var table = TextTable(
+      [
+        ("run", .left), ("group", .left), ("L0", .right), ("CE incr.", .right), ("KL", .right), ("FVU", .right),
+        ("alive", .right), ("top-1 same", .right), ("error share", .right), ("later FVU", .right),
+      ] + (hasTax ? [("tax CE incr.", .right), ("tax KL", .right)] : []))
     for (group, r) in zip(groups, results) {
-      table.add([
-        r.run, group, fixed(r.l0, 1), fixed(r.ceIncrease, 4), fixed(r.kl, 4), fixed(r.fvu, 4), grouped(r.alive),
-        fixed(r.top1Agreement, 4), r.errorShare.map { fixed($0, 3) } ?? "–",
-        r.downstream.last.map { fixed($0.fvu, 4) } ?? "–",
-      ])
+      let tax = r.alignmentTax.map { [fixed($0.ceIncrease, 4), fixed($0.kl, 4)] } ?? ["–", "–"]
+      table.add(
+        [
+          r.run, group, fixed(r.l0, 1), fixed(r.ceIncrease, 4), fixed(r.kl, 4), fixed(r.fvu, 4), grouped(r.alive),
+          fixed(r.top1Agreement, 4), r.errorShare.map { fixed($0, 3) } ?? "–",
+          r.downstream.last.map { fixed($0.fvu, 4) } ?? "–",
+        ] + (hasTax ? tax : []))
     }
-    return "\(results[0].hook); later FVU: of the last residual stream\n\(table.text)"
+    let note = hasTax ? "; tax: of the model with the trained half-layers, without the SAE" : ""
+    return "\(results[0].hook); later FVU: of the last residual stream\(note)\n\(table.text)"
   }
 
   private func mark(_ group: Int) -> Character {

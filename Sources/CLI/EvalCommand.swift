@@ -41,11 +41,13 @@ struct EvalCommand: ParsableCommand {
     var subjects: [Hooks: [(place: Int, subject: Evaluation.Subject)]] = [:]
     var baselines: [Fista] = []
     for (place, run) in runs.enumerated() {
-      let (sae, provenance) = try SAELensFormat.open(run: run)
+      let (subject, provenance) = try Evaluation.Subject.open(run)
       let hooks = Hooks(hook: provenance.hookName, target: provenance.targetHook)
-      subjects[hooks, default: []].append(
-        (2 * place, .init(name: run, sae: sae, weightsDigest: provenance.weightsDigest)))
+      subjects[hooks, default: []].append((2 * place, subject))
       if let fista {
+        guard let sae = subject.sae as? any Autoencoder, subject.halfLayers == nil else {
+          throw EvaluateError.invalid("\(run): --fista is for runs that left the model as it is; leave the run out")
+        }
         let scale = Float(try reader.hook(hooks.hook).scale)
         let baseline = try Fista(sae, l1: Float(fista), inputScale: scale, name: run)
         baselines.append(baseline)
@@ -64,7 +66,7 @@ struct EvalCommand: ParsableCommand {
       let found = try evaluation.run(limit: sequences) { done, all in
         line.update(fraction: Double(done) / Double(all), "\(hook): \(done) of \(all) sequences")
       }
-      for (entry, evaluated) in zip(group, found) {
+      for ((entry, evaluated), changed) in zip(zip(group, found), evaluation.changed) {
         let run = entry.subject.name
         // What FISTA does with a run's decoder is no evaluation of the run.
         if entry.subject.sae is any Autoencoder, RunFolder(run).isFinished {
@@ -72,7 +74,7 @@ struct EvalCommand: ParsableCommand {
         }
         let latents =
           contexts > 0
-          ? try TopContexts(entry.subject.sae, hook: hook, cache: reader).find(
+          ? try TopContexts(entry.subject.sae, hook: hook, cache: reader, changed: changed).find(
             nLatents: contexts, nContexts: 5, radius: 8)
           : []
         results.append((entry.place, evaluated.result, latents))
@@ -131,7 +133,29 @@ struct EvalCommand: ParsableCommand {
       \(predictions(results))
       top-1: the likeliest token is the original's (same), the text's (original → spliced); distance ½ Σ|p − q|; error \
       share: of the CE increase, gone when x − x̂ is put back halfway through the layers left; FVU of the first and the \
-      last of the residual streams after the hook (all in --json)
+      last of the residual streams after the hook (all in --json)\(alignmentTax(results))
+      """
+  }
+
+  /// Of the runs that have one.
+  private func alignmentTax(_ results: [EvaluationResult]) -> String {
+    let taxes = results.compactMap { r in r.alignmentTax.map { (r, $0) } }
+    if taxes.isEmpty { return "" }
+    var table = TextTable([
+      ("run", .left), ("KL without SAE", .right), ("with", .right), ("CE original", .right), ("without SAE", .right),
+      ("with", .right),
+    ])
+    for (r, tax) in taxes {
+      table.add([
+        r.run, fixed(tax.kl, 4), fixed(r.kl, 4), fixed(r.ceOriginal, 4), fixed(tax.ce, 4), fixed(r.ceSpliced, 4),
+      ])
+    }
+    return """
+
+
+      \(table.text)
+      alignment tax: the model with the half-layers that were trained beside the SAE, against the original; FVU and MSE of these
+      runs are of its activation
       """
   }
 
@@ -164,6 +188,16 @@ struct EvalCommand: ParsableCommand {
     }
     return (["latent \(latent.latent), active on \(fixed(latent.frequency * 100, 2)) % of tokens"] + lines)
       .joined(separator: "\n")
+  }
+}
+
+extension Evaluation.Subject {
+  /// What is evaluated of a run, or of a folder in SAELens' layout, and where it comes from.
+  static func open(_ run: String) throws -> (subject: Evaluation.Subject, provenance: SAELensFormat.Provenance) {
+    let (sae, provenance) = try SAELensFormat.open(run: run)
+    let subject = Evaluation.Subject(
+      name: run, sae: sae, weightsDigest: provenance.weightsDigest, halfLayers: try RunFolder(run).trainedHalfLayers())
+    return (subject, provenance)
   }
 }
 

@@ -6,7 +6,9 @@ import Transformer
 
 /// Evaluates SAEs of one hook together: the model runs once per held-out batch up to the hook, then once per SAE and
 /// ablation from there on. A transcoder's code is computed from the activation at its own hook in the model's original pass,
-/// and its reconstruction takes the place of the activation at the target hook.
+/// and its reconstruction takes the place of the activation at the target hook. An SAE whose half-layers were trained with it
+/// is spliced into the model with these, which runs once more without the SAE; what it is compared with is the original all
+/// the same.
 package final class Evaluation {
   package struct Subject {
     /// The name in results: the run's folder.
@@ -14,11 +16,16 @@ package final class Evaluation {
     package var sae: any SparseCoder
     /// Of the model that the SAE was trained on, if its files say so.
     package var weightsDigest: String?
+    /// The file of the half-layers that were trained beside the SAE; nil: the model is as it was.
+    package var halfLayers: String?
 
-    package init(name: String, sae: any SparseCoder, weightsDigest: String? = nil) {
+    package init(
+      name: String, sae: any SparseCoder, weightsDigest: String? = nil, halfLayers: String? = nil
+    ) {
       self.name = name
       self.sae = sae
       self.weightsDigest = weightsDigest
+      self.halfLayers = halfLayers
     }
   }
 
@@ -32,11 +39,14 @@ package final class Evaluation {
   private let channelMean: [Double]
   private let later: LaterStreams
   private let subjects: [Subject]
+  /// Per subject the model that it was trained with, where that is not the original.
+  package let changed: [ChangedModel?]
   private let workspace = ForwardWorkspace()
   private let sequencesPerBatch: Int
 
   /// - Parameter targetHook: of transcoders.
-  /// - Throws: `EvaluateError.mismatch` if model and cache, or an SAE and the hook, do not belong together.
+  /// - Throws: `EvaluateError.mismatch` if model and cache, or an SAE and the hook, do not belong together, or trained
+  ///   half-layers cannot be used.
   package init(
     _ subjects: [Subject], hook inputName: String, targetHook: String? = nil, cache: CacheReader,
     model: TransformerModel, tokensPerBatch: Int = 2048
@@ -72,6 +82,8 @@ package final class Evaluation {
             + "\(digest.prefix(12)); evaluate it with its own model and cache")
       }
     }
+    let point = hook
+    changed = try subjects.map { try $0.halfLayers.map { try ChangedModel($0, of: model, at: point) } }
     reader = try HeldOutReader(cache)
     self.subjects = subjects
     sequencesPerBatch = max(1, tokensPerBatch / reader.context)
@@ -94,9 +106,11 @@ package final class Evaluation {
     var uses: [Int]
     /// Seconds.
     var times = EvaluationResult.Times()
+    /// Of what goes into the SAE, where that is not the original's.
+    var variance: RunningVariance?
   }
 
-  /// Sums and variances of the model as it is and of its ablations: the same for every SAE.
+  /// Sums and variances of the model as it was harvested and of its ablations: the same for every SAE.
   private struct Baseline {
     var rows = 0
     var tokens: [Int] = []
@@ -112,13 +126,19 @@ package final class Evaluation {
   package func run(limit: Int? = nil, progress: (Int, Int) -> Void = { _, _ in }) throws -> [Evaluated] {
     let nSequences = min(reader.count, limit ?? reader.count)
     let dModel = model.configuration.dModel
-    var records = subjects.map { subject in
-      Record(
+    var records = zip(subjects, changed).map { subject, changed in
+      var record = Record(
         sums: SequenceSums(
           own: .init(hook: hook.name, width: stream.width),
           downstream: later.measured.map { .init(hook: $0.name, width: dModel) }),
         uses: [Int](repeating: 0, count: subject.sae.configuration.dSAE))
+      if changed != nil {
+        record.sums.withoutSAE = .init()
+        record.variance = RunningVariance(around: channelMean)
+      }
+      return record
     }
+    let kept = later.observed.union(changed.compactMap { $0?.input })
     let centers = [Double](repeating: 0, count: dModel)
     var baseline = Baseline(
       variance: RunningVariance(around: channelMean),
@@ -126,10 +146,13 @@ package final class Evaluation {
     for start in stride(from: 0, to: nSequences, by: sequencesPerBatch) {
       let sequences = try (start..<min(nSequences, start + sequencesPerBatch)).map { try reader.sequence($0) }
       let batch = HeldOutBatch(sequences, context: reader.context)
-      let pass = try OriginalPass(
-        model, batch.tokens, input: inputHook, hook: hook, keeping: later.observed, workspace: workspace)
-      try add(batch, pass, to: &baseline)
-      for (i, subject) in subjects.enumerated() { try add(batch, pass, subject.sae, to: &records[i]) }
+      let original = try UnsplicedPass(
+        model, batch.tokens, input: inputHook, hook: hook, keeping: kept, workspace: workspace)
+      try add(batch, original, to: &baseline)
+      for (i, subject) in subjects.enumerated() {
+        let pass = try changed[i].map { try addWithoutSAE(batch, original, $0, to: &records[i]) } ?? original
+        try add(batch, original, pass, subject.sae, to: &records[i])
+      }
       progress(min(nSequences, start + sequencesPerBatch), nSequences)
     }
     guard baseline.scored.contains(where: { $0 > 0 }) else {
@@ -138,7 +161,7 @@ package final class Evaluation {
     return try zip(subjects, records).map { try evaluated($0, $1, baseline) }
   }
 
-  private func add(_ batch: HeldOutBatch, _ pass: OriginalPass, to baseline: inout Baseline) throws {
+  private func add(_ batch: HeldOutBatch, _ pass: UnsplicedPass, to baseline: inout Baseline) throws {
     let rows = pass.activations.rows
     baseline.rows += rows
     baseline.tokens += batch.sumsOverText { _ in 1 }.map { Int($0) }
@@ -156,8 +179,27 @@ package final class Evaluation {
     baseline.mean += sums(try pass.crossEntropy(replacing: means, targets: batch.targets))
   }
 
+  /// The changed model's pass over the batch, from the last stream that it shares with the original, and how far its
+  /// predictions are from the original's: the alignment tax.
+  private func addWithoutSAE(
+    _ batch: HeldOutBatch, _ original: UnsplicedPass, _ changed: ChangedModel, to record: inout Record
+  ) throws -> UnsplicedPass {
+    guard let input = original.streams[changed.input] else { preconditionFailure("\(changed.input) was not kept") }
+    let pass = try UnsplicedPass(
+      changed.model, batch.tokens, input: hook, hook: hook, keeping: later.entry.map { [$0] } ?? [],
+      from: (changed.input, input),
+      workspace: workspace)
+    record.variance?.add(pass.activations, rows: batch.textRows)
+    let change = try divergence(batch, from: original)
+    record.sums.withoutSAE?.ce += batch.sumsOverScored { row, _ in Double(change.spliced[row]) }
+    record.sums.withoutSAE?.kl += batch.sumsOverScored { row, _ in Double(change.kl[row]) }
+    return pass
+  }
+
+  /// - Parameter pass: of the model that the SAE belongs to; the original's, unless its half-layers were trained.
   private func add(
-    _ batch: HeldOutBatch, _ pass: OriginalPass, _ sae: any SparseCoder, to record: inout Record
+    _ batch: HeldOutBatch, _ original: UnsplicedPass, _ pass: UnsplicedPass, _ sae: any SparseCoder,
+    to record: inout Record
   ) throws {
     let clock = ContinuousClock()
     let start = clock.now
@@ -184,10 +226,9 @@ package final class Evaluation {
     try pass.run(replacing: recon, observing: later.observed) { point, values in
       let start = clock.now
       defer { observing += clock.now - start }
-      guard let original = pass.streams[point] else { return }
-      downstream[point] = squaredDistances(values, original.matrix)
-      if point == later.entry {
-        error = original.matrix.copy()
+      if let there = original.streams[point] { downstream[point] = squaredDistances(values, there.matrix) }
+      if point == later.entry, let whole = pass.streams[point] {
+        error = whole.matrix.copy()
         error.add(values, times: -1)
       }
       if point == later.halfway { halfway = values.copy() }
@@ -198,7 +239,7 @@ package final class Evaluation {
       record.sums.downstream[i].squares += batch.sumsOverText { squares[$0] }
     }
     let compared = clock.now
-    try addPredictions(batch, pass, to: &record.sums)
+    try addPredictions(batch, original, to: &record.sums)
     record.times.predictions += (clock.now - compared).seconds
 
     guard let point = later.halfway else { return }
@@ -209,11 +250,15 @@ package final class Evaluation {
     record.sums.ceErrorHalfway += batch.sumsOverScored { row, _ in Double(losses[row]) }
   }
 
-  /// Compares the predictions from the final state in the workspace with the original's: whatever changed them, so that a
-  /// model whose layers were trained can be measured in the same way, with the SAE and without.
-  private func addPredictions(_ batch: HeldOutBatch, _ pass: OriginalPass, to sums: inout SequenceSums) throws {
-    let change = try model.divergence(
-      original: pass.finalState, spliced: workspace.finalState, targets: batch.targets, scratch: workspace.unembedding)
+  /// Of the predictions from the final state in the workspace, whatever made it.
+  private func divergence(_ batch: HeldOutBatch, from original: UnsplicedPass) throws -> Divergence {
+    try model.divergence(
+      original: original.finalState, spliced: workspace.finalState, targets: batch.targets,
+      scratch: workspace.unembedding)
+  }
+
+  private func addPredictions(_ batch: HeldOutBatch, _ original: UnsplicedPass, to sums: inout SequenceSums) throws {
+    let change = try divergence(batch, from: original)
     sums.ceSpliced += batch.sumsOverScored { row, _ in Double(change.spliced[row]) }
     sums.kl += batch.sumsOverScored { row, _ in Double(change.kl[row]) }
     sums.distance += batch.sumsOverScored { row, _ in Double(change.distance[row]) }
@@ -226,9 +271,14 @@ package final class Evaluation {
     var sums = record.sums
     (sums.tokens, sums.scored) = (baseline.tokens, baseline.scored)
     (sums.ceOriginal, sums.ceZeroAblated, sums.ceMeanAblated) = (baseline.original, baseline.zero, baseline.mean)
-    sums.own.variance = baseline.variance.perRow
+    sums.own.variance = (record.variance ?? baseline.variance).perRow
     for (i, point) in later.measured.enumerated() {
       sums.downstream[i].variance = baseline.later[point]?.perRow ?? 0
+    }
+    guard (sums.withoutSAE?.kl ?? []).allSatisfy(\.isFinite) else {
+      throw EvaluateError.mismatch(
+        "\(subject.name): the predictions with its trained half-layers are not finite; they are damaged or diverged, "
+          + "train it again")
     }
     guard (sums.own.squares + sums.ceSpliced + sums.kl).allSatisfy(\.isFinite) else {
       throw EvaluateError.mismatch(

@@ -4,6 +4,9 @@ import SAE
 ///
 /// The scored positions of a sequence are those that predict a next token of the text: all but the last, padding
 /// excluded. Reconstruction and activity count all positions of text. Formulas: docs/design.md, "Evaluation".
+///
+/// If half-layers were trained beside the SAE, x is the activation of the model with them, and spliced is that model with x̂;
+/// original and ablations are of the model that was harvested all the same.
 package struct EvaluationResult: Codable, Sendable, Equatable {
   /// How far a residual stream after the hook is from the original's, with the reconstruction spliced in.
   package struct StreamError: Codable, Sendable, Equatable {
@@ -12,6 +15,15 @@ package struct EvaluationResult: Codable, Sendable, Equatable {
     package var mse: Double
     /// Σ‖a_spliced − a_original‖² / Σ‖a_original − mean‖².
     package var fvu: Double
+  }
+
+  /// What the training of half-layers did to the predictions of the model without the SAE.
+  package struct AlignmentTax: Codable, Sendable, Equatable {
+    /// KL(original ‖ the model with the trained half-layers), nats.
+    package var kl: Double
+    /// Cross-entropy of that model, nats, and how much it is above the original's.
+    package var ce: Double
+    package var ceIncrease: Double
   }
 
   /// Time for one token, with padding and on all threads together; not the reading.
@@ -58,10 +70,10 @@ package struct EvaluationResult: Codable, Sendable, Equatable {
   package var lossRecoveredMean: Double
   /// As spliced, with the error x − x̂ put back into the residual stream after half of the half-layers that follow; nil
   /// where none follows.
-  package var ceErrorHalfway: Double?
+  @NullWhereMissing package var ceErrorHalfway: Double?
   /// (ceSpliced − ceErrorHalfway) / ceIncrease: the share of the increase that goes when the error is back for the second
   /// half of the path; nil where nothing follows, or nothing increases.
-  package var errorShare: Double?
+  @NullWhereMissing package var errorShare: Double?
   /// KL(original ‖ spliced) of the next-token distributions, nats, and ½ Σ|p − q|.
   package var kl: Double
   package var statisticalDistance: Double
@@ -70,6 +82,8 @@ package struct EvaluationResult: Codable, Sendable, Equatable {
   /// Share of scored positions where the likeliest token is the text's next one.
   package var top1AccuracyOriginal: Double
   package var top1AccuracySpliced: Double
+  /// nil where no half-layer was trained.
+  @NullWhereMissing package var alignmentTax: AlignmentTax?
   /// Every `hook_resid_mid` and `hook_resid_post` after the hook, in forward order.
   package var downstream: [StreamError]
   package var microsecondsPerToken = Times()
@@ -110,6 +124,10 @@ package struct EvaluationResult: Codable, Sendable, Equatable {
     top1Agreement = sums.perScored(sums.agreeing)
     top1AccuracyOriginal = sums.perScored(sums.correctOriginal)
     top1AccuracySpliced = sums.perScored(sums.correctSpliced)
+    if let without = sums.withoutSAE {
+      let ce = sums.perScored(without.ce)
+      alignmentTax = AlignmentTax(kl: sums.perScored(without.kl), ce: ce, ceIncrease: ce - ceOriginal)
+    }
     downstream = sums.downstream.map {
       StreamError(hook: $0.hook, mse: $0.mse(tokens: sums.tokens), fvu: $0.fvu(tokens: sums.tokens))
     }

@@ -5,7 +5,7 @@ package struct SequenceSums: Codable, Sendable, Equatable {
   package struct Errors: Codable, Sendable, Equatable {
     package var hook: String
     package var width: Int
-    /// Mean over all held-out tokens of ‖a − mean‖², of the model as it is.
+    /// Mean over all held-out tokens of ‖a − mean‖².
     package var variance: Double
     /// Σ‖a − a′‖² over the tokens of each sequence, in raw units.
     package var squares: [Double]
@@ -24,6 +24,12 @@ package struct SequenceSums: Codable, Sendable, Equatable {
     package func fvu(tokens: [Int], weights: [Int]? = nil) -> Double {
       variance > 0 ? total(squares, weights) / (total(tokens, weights) * variance) : 0
     }
+  }
+
+  /// Of the model whose half-layers were trained, without the SAE: cross-entropy, and KL(original ‖ it), nats.
+  package struct WithoutSAE: Codable, Sendable, Equatable {
+    package var ce: [Double] = []
+    package var kl: [Double] = []
   }
 
   /// Tokens of text, and positions that predict a next token.
@@ -46,6 +52,8 @@ package struct SequenceSums: Codable, Sendable, Equatable {
   package var agreeing: [Double] = []
   package var correctOriginal: [Double] = []
   package var correctSpliced: [Double] = []
+  /// nil where no half-layer was trained.
+  package var withoutSAE: WithoutSAE?
   /// Of the SAE's own hook, and of the residual streams after it.
   package var own: Errors
   package var downstream: [Errors]

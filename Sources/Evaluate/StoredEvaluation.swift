@@ -1,6 +1,7 @@
 import ActCache
 import Foundation
 import Memory
+import Transformer
 
 /// `eval.json` in a run's folder: its newest evaluation, with the sums, and what it is of.
 package struct StoredEvaluation: Codable, Sendable {
@@ -18,6 +19,8 @@ package struct StoredEvaluation: Codable, Sendable {
     package var sequences: Int
     /// SHA-256 over the SAE's files: its weights, its kind, and the hooks that it reads and makes.
     package var sae: String
+    /// SHA-256 of the half-layers that were trained beside it; nil where none were.
+    package var halfLayers: String?
 
     /// - Parameters:
     ///   - run: a run's folder.
@@ -34,6 +37,10 @@ package struct StoredEvaluation: Codable, Sendable {
         bytes += try MappedFile(path: "\(run)/sae/\(name)").copyOfBytes()
       }
       sae = CanonicalJSON.hexDigest(of: bytes)
+      let path = "\(run)/\(TrainedHalfLayer.fileName)"
+      if FileManager.default.fileExists(atPath: path) {
+        halfLayers = CanonicalJSON.hexDigest(of: try MappedFile(path: path).copyOfBytes())
+      }
     }
   }
 

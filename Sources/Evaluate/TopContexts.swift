@@ -1,6 +1,7 @@
 import ActCache
 import LinearAlgebra
 import SAE
+import Transformer
 
 /// Where a latent is most active: the texts a reader looks at to guess what it stands for.
 package struct LatentContexts: Codable, Sendable, Equatable {
@@ -21,16 +22,19 @@ package struct LatentContexts: Codable, Sendable, Equatable {
   package var contexts: [Context]
 }
 
-/// Finds the latents' strongest contexts in the held-out sequences, from the cache alone.
+/// Finds the latents' strongest contexts in the held-out sequences: from the cache alone, or where half-layers were trained
+/// with the SAE, from the layers of that model up to the hook.
 package struct TopContexts {
   private let sae: any SparseCoder
   private let hook: String
   private let reader: HeldOutReader
   private let width: Int
+  private let changed: TransformerModel?
 
-  package init(_ sae: any SparseCoder, hook: String, cache: CacheReader) throws {
+  package init(_ sae: any SparseCoder, hook: String, cache: CacheReader, changed: ChangedModel? = nil) throws {
     self.sae = sae
     self.hook = hook
+    self.changed = changed?.model
     reader = try HeldOutReader(cache)
     width = try cache.hook(hook).width
   }
@@ -48,9 +52,17 @@ package struct TopContexts {
     var counts = [Int](repeating: 0, count: sae.configuration.dSAE)
     var tokens = 0
     var x = Matrix(reader.context, width)
+    let workspace = ForwardWorkspace()
     for ordinal in 0..<reader.count {
-      let length = try reader.sequence(ordinal).length
-      try x.withMutableSpan { try reader.read(ordinal, hook: hook, into: &$0) }
+      let sequence = try reader.sequence(ordinal)
+      let length = sequence.length
+      if let changed {
+        let tokens = HeldOutBatch([sequence], context: reader.context).tokens
+        let hooks = [try changed.configuration.hook(named: hook)]
+        try changed.forward(tokens, hooks: hooks, workspace: workspace) { x.assign($1) }
+      } else {
+        try x.withMutableSpan { try reader.read(ordinal, hook: hook, into: &$0) }
+      }
       let code = sae.encode(x)
       for position in 0..<length {
         for (latent, value) in code.row(position) {

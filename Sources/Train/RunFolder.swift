@@ -2,6 +2,7 @@ import ActCache
 import Foundation
 import Memory
 import SAE
+import Transformer
 
 /// The folder of a run, and what it must agree on with a process that goes on there.
 ///
@@ -20,7 +21,7 @@ package struct RunFolder: Sendable {
   var checkpoints: String { "\(path)/checkpoints" }
   var metrics: String { "\(path)/metrics.jsonl" }
   var sae: String { "\(path)/sae" }
-  package var halfLayers: String { "\(path)/half-layers.safetensors" }
+  var halfLayers: String { "\(path)/\(TrainedHalfLayer.fileName)" }
 
   package var isFinished: Bool {
     FileManager.default.fileExists(atPath: "\(sae)/\(SAELensFormat.configurationFile)")
@@ -96,6 +97,22 @@ package struct RunFolder: Sendable {
       throw TrainError.missing("\(path): no such file; give the folder of a run of `actcache train`")
     }
     return try TrainConfiguration.options(keys, yaml: String(decoding: text, as: UTF8.self), path: path)
+  }
+
+  /// The file of half-layers that were trained beside the SAE; nil if there are none.
+  ///
+  /// Throws `TrainError.missing` if the run trained some, but the file is not there.
+  package func trainedHalfLayers() throws -> String? {
+    if FileManager.default.fileExists(atPath: halfLayers) { return halfLayers }
+    let path = "\(self.path)/config.yaml"
+    guard let text = FileManager.default.contents(atPath: path) else { return nil }
+    let configuration = try TrainConfiguration(yaml: String(decoding: text, as: UTF8.self), path: path)
+    if try configuration.makeObjective().trainsHalfLayers {
+      throw TrainError.missing(
+        "\(halfLayers): no such file, but half-layers were trained with this SAE, which means nothing without them; "
+          + "restore the file, or train the run again")
+    }
+    return nil
   }
 
   /// The generation of the cache that the run was begun on; nil if there is no run.

@@ -163,10 +163,11 @@ final class TrainSession {
     // A full disk here must not cost the run.
     try save()
     optimizer.useAverage()
+    // The SAE last: a run with one counts as finished.
+    if !halfLayers.isEmpty { try TrainedHalfLayer.write(halfLayers, to: folder.halfLayers) }
     try SAELensFormat.save(
       sae, normalization: normalization, targetScale: targetScale, firingFrequency: activity.frequencies,
       provenance: provenance, to: folder.sae)
-    if !halfLayers.isEmpty { try TrainedHalfLayer.write(halfLayers, to: folder.halfLayers) }
     try FileManager.default.removeItem(atPath: folder.checkpoints)
   }
 

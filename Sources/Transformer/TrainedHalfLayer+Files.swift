@@ -2,6 +2,9 @@ import LinearAlgebra
 import Memory
 
 extension TrainedHalfLayer {
+  /// In a run's folder.
+  package static var fileName: String { "half-layers.safetensors" }
+
   /// Writes half-layers as one safetensors file with the names and shapes of Hugging Face's state dict. Throws
   /// `MemoryError` if that fails.
   package static func write(

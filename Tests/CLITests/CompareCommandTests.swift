@@ -9,6 +9,63 @@ import Testing
     return outcome
   }
 
+  @Test func runsWithTrainedHalfLayersAreEvaluatedWithThem() throws {
+    let folder = try TemporaryFolder()
+    let cache = folder.path + "/cache"
+    let hook = "blocks.1.hook_resid_mid"
+    _ = try run(
+      ["harvest", "--model", "data/model", "--corpus", "data/stories.jsonl.zst", "--hook", hook]
+        + ["--hook", "blocks.1.hook_resid_pre", "--context", "16", "--tokens", "1024", "--out", cache])
+    func train(_ name: String, _ options: String...) throws -> String {
+      let out = "\(folder.path)/\(name)"
+      _ = try run(
+        ["train", "--cache", cache, "--hook", hook, "--out", out, "--latents", "2x", "--k", "8", "--batch", "64"]
+          + ["--tokens", "640"] + options)
+      return out
+    }
+    let local = try train("local")
+    let trained = try train("trained", "--objective", "non-intrusive", "--model", "data/model")
+    func results(_ command: String, _ runs: String...) throws -> [[String: Any]] {
+      let outcome = try run([command] + runs + ["--cache", cache, "--model", "data/model", "--json"])
+      let object = try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Any]
+      return try #require(object?["results"] as? [[String: Any]])
+    }
+    let found = try results("eval", local, trained)
+    #expect(found[0]["alignmentTax"] is NSNull)
+    let tax = try #require(found[1]["alignmentTax"] as? [String: Double])
+    let original = try #require(found[1]["ceOriginal"] as? Double)
+    #expect(tax.keys.sorted() == ["ce", "ceIncrease", "kl"] && tax["kl"] ?? 0 > 0)
+    #expect(abs((tax["ce"] ?? 0) - original - (tax["ceIncrease"] ?? 1)) < 1e-9)
+    #expect(found[0]["ceOriginal"] as? Double == original)
+
+    let texts = try run(["eval", local, trained, "--cache", cache, "--model", "data/model", "--contexts", "1"]).output
+    #expect(texts.contains("alignment tax: ") && texts.contains("KL without SAE"))
+    #expect(try !run(["eval", local, "--cache", cache, "--model", "data/model"]).output.contains("alignment tax"))
+    // What eval kept.
+    let compare = ["compare", local, trained, "--cache", cache, "--resamples", "20"]
+    #expect(try run(compare).output.contains("tax KL"))
+    // Other half-layers are another evaluation.
+    let file = URL(fileURLWithPath: trained + "/half-layers.safetensors")
+    let whole = try Data(contentsOf: file)
+    var other = whole
+    other[other.count - 2] ^= 1
+    try other.write(to: file)
+    #expect(
+      try run(compare, expecting: 66).errors
+        == "actcache: \(trained): not evaluated on this cache yet; add --model MODEL\n")
+    try whole.dropLast().write(to: file)
+    let damaged = try run(compare + ["--model", "data/model"], expecting: 65)
+    #expect(
+      damaged.errors.contains("half-layers.safetensors: the trained half-layers are damaged: tensor "), "\(damaged)")
+    try FileManager.default.removeItem(at: file)
+    for command in [compare, ["eval", trained, "--cache", cache, "--model", "data/model"]] {
+      #expect(
+        try run(command, expecting: 66).errors
+          == "actcache: \(file.path): no such file, but half-layers were trained with this SAE, which means nothing without "
+          + "them; restore the file, or train the run again\n")
+    }
+  }
+
   @Test func sweepsAreComparedAndEvaluationsUsedAgain() throws {
     let folder = try TemporaryFolder()
     let cache = folder.path + "/cache"

@@ -1,7 +1,6 @@
 import ActCache
 import Evaluate
 import Foundation
-import Harvest
 import LinearAlgebra
 import SAE
 import TestSupport
@@ -14,17 +13,7 @@ import Transformer
   private static let data = SharedInputs.packageRoot.appendingPathComponent("data")
 
   private func harvest(_ hooks: [String], into folder: TemporaryFolder, model: TransformerModel) throws -> CacheReader {
-    var settings = HarvestConfiguration()
-    settings.model = Self.data.appendingPathComponent("model").path
-    settings.corpora = [Self.data.appendingPathComponent("stories.jsonl.zst").path]
-    settings.hooks = hooks
-    settings.context = 24
-    settings.tokens = 24 * 48
-    settings.dtype = "f32"
-    settings.out = folder.path + "/cache"
-    let tokenizer = try ModelTokenizer.load(model: settings.model)
-    _ = try HarvestRun(settings, source: ModelSource(model), tokenizer: tokenizer).run()
-    return try CacheReader(path: settings.out)
+    try StoriesCache.harvest(hooks, into: folder, model: model)
   }
 
   /// Reconstructs exactly: latents x and -x through the ReLU, put together again.
@@ -131,8 +120,8 @@ import Transformer
   }
 
   /// Every number again from full logits and plain loops, by another way through the model: from the tokens, with a
-  /// splice.
-  @Test func metricsEqualTheirDefinitions() throws {
+  /// splice. Once of an SAE alone, once of one with trained half-layers.
+  @Test(arguments: [false, true]) func metricsEqualTheirDefinitions(hasHalfLayers: Bool) throws {
     let folder = try TemporaryFolder()
     let model = try TransformerModel.load(path: Self.data.appendingPathComponent("model").path)
     let hook = "blocks.2.hook_resid_mid"
@@ -141,10 +130,20 @@ import Transformer
     let channelMean = try #require(stream.statistics).channelMean
     let width = stream.width
     let sae = try SparseAutoencoder(SAEConfiguration(architecture: .topk, dIn: width, dSAE: 2 * width, k: 20), seed: 5)
-    let result = try Evaluation([.init(name: "random", sae: sae)], hook: hook, cache: cache, model: model).run(
-      limit: 3)[0].result
-
     let point = try model.configuration.hook(named: hook)
+    let halves =
+      hasHalfLayers
+      ? try StoriesCache.halfLayers(at: point, of: model, changedBy: 0.05, path: folder.path + "/halves") : []
+    let changed = TransformerModel(model, replacing: halves)
+    let alone = Evaluation.Subject(name: "alone", sae: sae)
+    var subject = alone
+    if hasHalfLayers { subject.halfLayers = folder.path + "/halves" }
+    let results = try Evaluation([subject, alone], hook: hook, cache: cache, model: model).run(limit: 3)
+    let result = results[0].result
+    // Others in the same evaluation do not notice.
+    let single = try Evaluation([alone], hook: hook, cache: cache, model: model).run(limit: 3)
+    #expect(results[1].sums == single[0].sums && results[1].result.alignmentTax == nil)
+
     let reader = try HeldOutReader(cache)
     let workspace = ForwardWorkspace()
     let later = try (2..<model.configuration.nLayers).flatMap { layer in
@@ -154,7 +153,8 @@ import Transformer
     }
     var streams: [HookPoint: [Double]] = [:]
     func logProbabilities(
-      _ tokens: TokenBatch, at place: HookPoint? = nil, replacing: ((inout Matrix) -> Void)?
+      _ model: TransformerModel, _ tokens: TokenBatch, at place: HookPoint? = nil,
+      replacing: ((inout Matrix) -> Void)? = nil
     ) throws -> [[Double]] {
       let splice = replacing.map { replace in Splice(at: place ?? point) { _, values in replace(&values) } }
       try model.forward(tokens, hooks: later, splice: splice, wantsFinalState: true, workspace: workspace) {
@@ -172,6 +172,7 @@ import Transformer
     var (errors, active) = (0.0, 0)
     var (rows, alive): ([[Double]], Set<Int>) = ([], [])
     var (distance, halfway, same, correct, correctSpliced) = (0.0, 0.0, 0, 0, 0)
+    var tax = (ce: 0.0, kl: 0.0)
     var laterErrors = [HookPoint: Double](), laterRows = [HookPoint: [[Double]]]()
     // After 2.mid: 2.post, 3.mid, 3.post of a model with four layers; the error is back from the middle one on.
     let middle = later[(later.count - 1) / 2]
@@ -179,7 +180,7 @@ import Transformer
       let sequence = try reader.sequence(ordinal)
       let tokens = TokenBatch(ids: sequence.tokens, nSequences: 1, nPositions: 24)
       var x = Matrix(0, 0)
-      try model.forward(tokens, hooks: [point], workspace: workspace) { _, values in x = values.copy() }
+      try changed.forward(tokens, hooks: [point], workspace: workspace) { _, values in x = values.copy() }
       let code = sae.encode(x)
       let recon = sae.decode(code)
       for position in 0..<24 {
@@ -190,9 +191,10 @@ import Transformer
       }
       let missing = zip(x.values, recon.values).map { Double($0 - $1) }
       let reconstruction = SharedMatrix(recon)
-      let original = try logProbabilities(tokens, replacing: nil)
+      let original = try logProbabilities(model, tokens)
       let originalStreams = streams
-      let q = try logProbabilities(tokens) { $0.assign(reconstruction.matrix) }
+      let without = try logProbabilities(changed, tokens)
+      let q = try logProbabilities(changed, tokens) { $0.assign(reconstruction.matrix) }
       for hook in later {
         let (a, b) = (try #require(originalStreams[hook]), try #require(streams[hook]))
         laterErrors[hook, default: 0] += zip(a, b).reduce(0.0) { $0 + pow($1.0 - $1.1, 2) }
@@ -200,9 +202,9 @@ import Transformer
         laterRows[hook, default: []] += (0..<24).map { Array(a[$0 * dModel..<($0 + 1) * dModel]) }
       }
       let back = zip(try #require(streams[middle]), missing).map { Float($0 + $1) }
-      let r = try logProbabilities(tokens, at: middle) { $0.assign(Matrix(24, back.count / 24, back)) }
-      let z = try logProbabilities(tokens) { $0.fill(0) }
-      let m = try logProbabilities(tokens) { values in
+      let r = try logProbabilities(changed, tokens, at: middle) { $0.assign(Matrix(24, back.count / 24, back)) }
+      let z = try logProbabilities(model, tokens) { $0.fill(0) }
+      let m = try logProbabilities(model, tokens) { values in
         for row in 0..<24 { for i in 0..<width { values[row, i] = Float(channelMean[i]) } }
       }
       for position in 0..<23 {
@@ -214,6 +216,8 @@ import Transformer
         kl += zip(original[position], q[position]).reduce(0.0) { $0 + exp($1.0) * ($1.0 - $1.1) }
         distance += zip(original[position], q[position]).reduce(0.0) { $0 + abs(exp($1.0) - exp($1.1)) / 2 }
         halfway -= r[position][next]
+        tax.ce -= without[position][next]
+        tax.kl += zip(original[position], without[position]).reduce(0.0) { $0 + exp($1.0) * ($1.0 - $1.1) }
         let tops = [original[position], q[position]].map { row in row.indices.max { row[$0] < row[$1] } }
         same += tops[0] == tops[1] ? 1 : 0
         correct += tops[0] == next ? 1 : 0
@@ -237,6 +241,13 @@ import Transformer
     #expect(result.top1AccuracySpliced == Double(correctSpliced) / 69, "\(correctSpliced)")
     #expect(close(try #require(result.ceErrorHalfway), halfway / 69), "\(result), \(halfway / 69)")
     #expect(close(try #require(result.errorShare), (spliced - halfway) / (spliced - ce)))
+    if hasHalfLayers {
+      let found = try #require(result.alignmentTax)
+      #expect(close(found.ce, tax.ce / 69) && close(found.kl, tax.kl / 69), "\(found), \(tax)")
+      #expect(close(found.ceIncrease, (tax.ce - ce) / 69) && found.kl > 0.005, "\(found)")
+    } else {
+      #expect(result.alignmentTax == nil)
+    }
     #expect(result.downstream.map(\.hook) == later.map(\.name) && !later.isEmpty)
     for (found, hook) in zip(result.downstream, later) {
       let (squares, values) = (try #require(laterErrors[hook]), try #require(laterRows[hook]))

@@ -1,9 +1,9 @@
 import LinearAlgebra
 import Transformer
 
-/// The model's own pass over a batch, kept so that passes with another value at the hook start from there: the layers
-/// before the hook run once.
-final class OriginalPass {
+/// A model's pass over a batch with nothing replaced, kept so that passes with another value at the hook start from there:
+/// the layers before the hook run once.
+final class UnsplicedPass {
   /// The values at the hook, [rows, width].
   private(set) var activations = Matrix(0, 0)
   /// The values at `input`, [rows, its width], where that is another.
@@ -17,36 +17,46 @@ final class OriginalPass {
   private let tokens: TokenBatch
   private let hook: HookPoint
   private let workspace: ForwardWorkspace
-  /// The residual stream that later passes start from; nil: from the tokens.
+  /// The residual stream that later passes start from, if the hook is none itself; nil: from the tokens.
   private let start: HookPoint?
   private var startResidual = Matrix(0, 0)
 
   /// - Parameters:
   ///   - input: where codes are computed.
-  ///   - streams: residual streams to keep, not before the hook.
+  ///   - streams: residual streams to keep.
+  ///   - given: a residual stream that is known, not after the hook, which must be a residual stream, too; nil: from the
+  ///     tokens.
   init(
     _ model: TransformerModel, _ tokens: TokenBatch, input: HookPoint, hook: HookPoint,
-    keeping streams: Set<HookPoint>, workspace: ForwardWorkspace
+    keeping streams: Set<HookPoint>, from given: (point: HookPoint, values: SharedMatrix)? = nil,
+    workspace: ForwardWorkspace
   ) throws {
+    precondition(given == nil || hook.isResidual, "a pass to \(hook) from \(given?.point.name ?? "")")
     self.model = model
     self.input = input
     self.tokens = tokens
     self.hook = hook
     self.workspace = workspace
     switch hook {
+    case .block where hook.isResidual: start = nil
     case .block(let layer, _): start = .block(layer, .residPre)
     case .finalNormalized: start = .block(model.configuration.nLayers - 1, .residPost)
     case .embed, .posEmbed: start = nil
     }
     var kept: [HookPoint: SharedMatrix] = [:]
-    try model.forward(
-      tokens, hooks: streams.union([input, hook] + (start.map { [$0] } ?? [])), wantsFinalState: true,
-      workspace: workspace
-    ) { point, values in
+    let hooks = streams.union([input, hook] + (start.map { [$0] } ?? []))
+    func keep(_ point: HookPoint, _ values: borrowing Matrix) {
       if point == hook { activations = values.copy() }
       if point == input && input != hook { others = values.copy() }
       if point == start { startResidual = values.copy() }
       if streams.contains(point) { kept[point] = SharedMatrix(values.copy()) }
+    }
+    if let given {
+      try model.forward(
+        from: given.point, given.values.matrix, nSequences: tokens.nSequences, nPositions: tokens.nPositions,
+        hooks: hooks, wantsFinalState: true, workspace: workspace, observe: keep)
+    } else {
+      try model.forward(tokens, hooks: hooks, wantsFinalState: true, workspace: workspace, observe: keep)
     }
     self.streams = kept
     finalState = workspace.finalState.copy()
