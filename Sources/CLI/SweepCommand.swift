@@ -17,6 +17,8 @@ struct SweepCommand: ParsableCommand {
   @Option(help: "YAML with the names of train's options.") var config: String
   @Option(help: "Folder of the sweep; wins over the file's out:.") var out: String?
   @Option(help: "The cache's folder; wins over the file's cache:.") var cache: String?
+  @Option(help: "Folder or GGUF file of the model, for runs whose objective runs it; wins over the file's model:.")
+  var model: String?
   @Option(help: "Bytes for the SAEs trained at once, such as 8GiB; by default 70 % of the machine's memory.")
   var memory: String?
   @Flag(help: "Train nothing: write each run's config.yaml, and print the commands that train them, for a job array.")
@@ -29,7 +31,9 @@ struct SweepCommand: ParsableCommand {
     guard let text = FileManager.default.contents(atPath: config) else {
       throw TrainError.missing("\(config): no file that can be read; check --config")
     }
-    let grid = try SweepGrid(yaml: String(decoding: text, as: UTF8.self), path: config, cache: cache, out: out)
+    let grid = try SweepGrid(
+      yaml: String(decoding: text, as: UTF8.self), path: config, cache: cache, out: out,
+      model: model)
     let sweep = try SweepRun(
       grid, memoryBytes: memory.map { Double(try TrainConfiguration.byteCount($0, of: "memory")) },
       open: {

@@ -35,8 +35,10 @@ package struct SweepGrid: Sendable {
   /// - Throws: `TrainError.invalid` for an empty list, more than `maxRuns` runs, two equal runs, and what a single run is
   ///   refused for.
   ///
-  /// - Parameters: `cache` and `out` win over what the file says.
-  package init(yaml text: String, path: String, cache: String? = nil, out: String? = nil) throws {
+  /// - Parameters: `cache`, `out` and `model` win over what the file says; the model only where the objective runs it.
+  package init(
+    yaml text: String, path: String, cache: String? = nil, out: String? = nil, model: String? = nil
+  ) throws {
     let mapping = try TrainConfiguration.mapping(yaml: text, path: path)
     let base = Node.Mapping(mapping.filter { $0.key.string != "runs" }.map { ($0.key, $0.value) })
     var parts: [Node.Mapping] = [[:]]
@@ -69,6 +71,12 @@ package struct SweepGrid: Sendable {
       var configuration = try SweepGrid.configuration(combination, path: path)
       configuration.cache = cache ?? configuration.cache
       configuration.out = out ?? configuration.out
+      if let model {
+        var withModel = configuration
+        withModel.model = model
+        // What makes no objective is refused later, with the run's name.
+        if (try? withModel.makeObjective())?.runsModel ?? false { configuration = withModel }
+      }
       guard configuration.out == sweepFolder ?? configuration.out else {
         throw TrainError.invalid(
           "\(path): out is \(configuration.out) and \(sweepFolder ?? ""); give one folder for all")

@@ -36,6 +36,15 @@ import Train
     #expect(grid.members.map(\.configuration.orderSeed) == [nil])
   }
 
+  @Test func aModelGivenBesideTheFileIsForThoseRunsThatRunIt() throws {
+    let yaml = "objective: [local, e2e, intrusive]\nmodel: theirs\n"
+    let grid = try SweepGrid(yaml: yaml.replacing("model: theirs\n", with: ""), path: "s.yaml", model: "mine")
+    #expect(grid.members.map(\.configuration.model) == [nil, "mine", "mine"])
+    #expect(grid.variedKeys == ["objective"])
+    let over = try SweepGrid(yaml: yaml, path: "s.yaml", model: "mine")
+    #expect(over.members.map(\.configuration.model) == ["theirs", "mine", "mine"])
+  }
+
   @Test(arguments: [
     ("k: []", "s.yaml: the list of k is empty; give values, or leave it out"),
     ("nonsense", "s.yaml: not a YAML mapping of names to values"),
