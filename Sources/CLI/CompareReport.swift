@@ -23,6 +23,7 @@ struct CompareReport {
     parts += Quantity.allCases.compactMap(levels)
     if !comparison.ratios.isEmpty { parts.append(ratios) }
     if let pathways { parts.append(pathways) }
+    if let pathwayRatios { parts.append(pathwayRatios) }
     parts.append(
       comparison.resamples > 0
         ? "[…]: 95 % of \(grouped(comparison.resamples)) resamples of \(grouped(results[0].sequences)) held-out sequences, "
@@ -138,6 +139,23 @@ struct CompareReport {
       table.add([stream.hook] + level.readings.map { interval($0.downstream[i].fvu, 4) })
     }
     return "FVU of the residual streams after the hook, at CE increase \(fixed(level.value, 4))\n\(table.text)"
+  }
+
+  /// MSE of every later stream of A over that of B, at the middle one of each pair's CE increases.
+  private var pathwayRatios: String? {
+    let hooks = results[0].downstream.map(\.hook)
+    var pairs: [(name: String, ratios: [Comparison.Ratio])] = []
+    for ratio in comparison.ratios {
+      let name = "\(ratio.a) / \(ratio.b)"
+      if pairs.last?.name != name { pairs.append((name, [])) }
+      pairs[pairs.count - 1].ratios.append(ratio)
+    }
+    if hooks.isEmpty || pairs.isEmpty { return nil }
+    let middle = pairs.map { $0.ratios[$0.ratios.count / 2] }
+    var table = TextTable(
+      [("stream", .left)] + zip(pairs, middle).map { ("\($0.name) at \(fixed($1.ceIncrease, 4))", .right) })
+    for (i, hook) in hooks.enumerated() { table.add([hook] + middle.map { interval($0.downstream[i], 3) }) }
+    return "MSE of the residual streams after the hook, A / B at equal CE increase\n\(table.text)"
   }
 
   /// One number with its interval per line.

@@ -104,6 +104,13 @@ import Testing
     let alone = try run(["compare", runs[0], "--cache", cache])
     #expect(alone.output.contains("one group, local topk: nothing to compare it with"))
 
+    // At equal CE increase one of another seed lies between the two.
+    let between = try train("k16", "--k", "16", "--seed", "1")
+    let pairs = try run(
+      ["compare", runs[0], runs[1], between, "--cache", cache, "--model", "data/model", "--group-by", "seed"])
+    let ratios = try #require(pairs.output.split(separator: "MSE of the residual streams after the hook, A / B").last)
+    #expect(ratios.contains("  0 / 1 at ") && ratios.contains("\nblocks.2.hook_resid_post  "))
+
     let other = try train("embed", "--hook", hooks[1])
     let hook = try run(["compare", runs[0], other, "--cache", cache], expecting: 64)
     #expect(
