@@ -60,8 +60,11 @@ package struct SweepGrid: Sendable {
       for (key, _) in combination where !keys.contains(key) { keys.append(key) }
     }
     func written(_ combination: [(key: String, value: Node)], _ key: String) -> String? {
-      combination.first { $0.key == key }.map { (try? Yams.serialize(node: $0.value)) ?? "" }?
-        .trimmingCharacters(in: .whitespacesAndNewlines)
+      // A scalar without its quotes.
+      combination.first { $0.key == key }.map {
+        $0.value.scalar?.string ?? (try? Yams.serialize(node: $0.value)) ?? ""
+      }?
+      .trimmingCharacters(in: .whitespacesAndNewlines)
     }
     variedKeys = keys.filter { key in Set(combinations.map { written($0, key) }).count > 1 }
     var sweepFolder: String?

@@ -25,6 +25,12 @@ import Train
     #expect(grid.members.map(\.configuration.arch) == [.topk, .topk, .relu, .relu])
   }
 
+  @Test func quotesOfAValueAreNotPartOfTheName() throws {
+    let grid = try grid("weights: [\"kl=1,local=2\", 'kl=2']\nobjective: e2e\nmodel: m\n")
+    #expect(grid.members.map(\.name) == ["weights-kl-1-local-2", "weights-kl-2"])
+    #expect(grid.members.map(\.options) == [["weights": "kl=1,local=2"], ["weights": "kl=2"]])
+  }
+
   @Test func aSweepOverSeedsHasOneOrderOfTokens() throws {
     #expect(try grid("seed: [5, 6]").members.map(\.configuration.orderSeed) == [5, 5])
     #expect(try grid("seed: [5, 6]\norder-seed: [5, 6]").members.map(\.configuration.orderSeed) == [5, 6, 5, 6])
