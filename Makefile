@@ -5,6 +5,7 @@
 # make torture  the fault tests for long: 500 kills, ten minutes of fuzzing, every crash point (half an hour)
 # make slurm  a job array on a Slurm of its own harvests one cache (half a minute; installs slurm-wlm if run as root)
 # make bench  time this machine beside the PyTorch libraries (needs Python; see README)
+# make frontier, half-layers, finetune  the recipes for end-to-end SAEs (recipes/README.md); MODEL=… TEXT=… choose others
 # make model  fetch SmolLM2-135M for the README's "real model" section
 
 SWIFT ?= swift
@@ -15,10 +16,13 @@ DEBIAN_PACKAGES = libopenblas-dev libzstd-dev zstd gzip pkg-config python3-venv
 # The Python of the tests that have others read our files.
 export ACTCACHE_PYTHON ?= $(CURDIR)/.build/python/bin/python
 
-.PHONY: demo test torture slurm build lint format setup readers bench model clean
+.PHONY: demo frontier half-layers finetune test torture slurm build lint format setup readers bench model clean
 
 demo: build
 	@sh scripts/demo.sh $(ACTCACHE)
+
+frontier half-layers finetune: build
+	@sh recipes/$@/run.sh $(ACTCACHE)
 
 build: setup
 	@echo "== build (release) =="
@@ -60,4 +64,4 @@ model:
 	@sh scripts/fetch_smollm2.sh
 
 clean:
-	rm -rf .build demo
+	rm -rf .build demo recipes/out
