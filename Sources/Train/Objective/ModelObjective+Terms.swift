@@ -28,9 +28,11 @@ extension ModelObjective {
       weights = nextTokens.map { $0 == nil ? 0 : 1 / Float(nScored) }
     }
     let gradients = states.map { SharedMatrix(Matrix(uninitialized: $0.rows, $0.columns)) }
-    let found = outputLosses(
-      states, unembedding: model.unembedding, teacher: teacher, nextTokens: nextTokens, weights: weights,
-      dStates: gradients.map { $0.matrix.strip }, scratch: logits)
+    let found = withExtendedLifetime((gradients, step)) {
+      outputLosses(
+        states, unembedding: model.unembedding, teacher: teacher, nextTokens: nextTokens, weights: weights,
+        dStates: gradients.map { $0.matrix.strip }, scratch: logits)
+    }
     func mean(_ values: [Float], over n: Int) -> Double { values.reduce(0) { $0 + Double($1) } / Double(max(1, n)) }
     return zip(found, gradients).map { loss, gradient in
       OutputTerm(
@@ -159,8 +161,11 @@ extension ModelObjective {
     var dValue = Matrix(0, 0)
     timed(\.layers) {
       let dDownstream = downstreamGradients(task.pass, step, &losses)
-      task.pass.backward(
-        dFinalState: dFinal?.matrix.strip, dDownstream: dDownstream.mapValues { $0.matrix.strip }, into: &dValue)
+      // Strips do not keep their matrices alive.
+      withExtendedLifetime((dFinal, dDownstream)) {
+        task.pass.backward(
+          dFinalState: dFinal?.matrix.strip, dDownstream: dDownstream.mapValues { $0.matrix.strip }, into: &dValue)
+      }
     }
     let dInput = Matrix(lead == nil ? 0 : rows.count, task.input.matrix.columns)
     timed(\.sae) {
