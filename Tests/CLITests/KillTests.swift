@@ -76,7 +76,9 @@ import Testing
               try Data(contentsOf: URL(fileURLWithPath: out + "/receipts/" + receipt)) == whole["receipts/" + receipt])
             let shard = receipt.replacing(".json", with: ".zst")
             let found = try Data(contentsOf: URL(fileURLWithPath: out + "/" + shard))
-            #expect(difference(found, whole[shard] ?? Data()) == nil, "\(shard)")
+            // Megabytes: their difference, byte by byte, would take minutes.
+            let isSame = found == whole[shard]
+            #expect(isSame, "\(shard)")
           }
         }
         // One after the other, so that one of them finds everything.
