@@ -65,7 +65,7 @@ struct OutputLossPiece {
     nextLogits = [Float](repeating: 0, count: stacked)
     sums.base.update(repeating: 0, count: stacked * d)
     var sources = task.students
-    if case .states(let teacher) = task.teacher { sources.insert(teacher, at: 0) }
+    if case .states(let teacher) = task.teacher { sources.insert(teacher.matrix.strip, at: 0) }
     let first = task.nSlots - sources.count
     for (slot, source) in sources.enumerated() {
       for (i, row) in rows.enumerated() {

@@ -7,7 +7,7 @@ package enum TeacherPredictions: Sendable {
   /// KL over the listed tokens and one bucket for all others: see `bucketedDivergence`.
   case buckets(BucketTargets)
   /// KL over the vocabulary, from the teacher's final states [R, D], through the same unembedding.
-  case states(Strip)
+  case states(SharedMatrix)
   /// KL over the vocabulary, from all of the teacher's logits.
   case logits(CodedLogits)
   /// Cross-entropy of the next token; rows without one are not scored.
@@ -136,7 +136,8 @@ private func check(
   for case let token? in nextTokens ?? [] { precondition(Int(token) < v, "token \(token), vocabulary of \(v)") }
   switch teacher {
   case .buckets(let targets): targets.check(rows: n, vocabulary: v)
-  case .states(let states):
+  case .states(let shared):
+    let states = shared.matrix.strip
     precondition(
       states.rows == n && states.columns == d, "teacher's [\(states.rows), \(states.columns)], not [\(n), \(d)]")
   case .logits(let coded):

@@ -14,25 +14,12 @@ extension SIMD16<Float> {
 }
 
 /// eˣ, within 1.5 ulp for results that are normal numbers; 0 below -87.3, +∞ above 88.72; NaN stays NaN.
-///
-/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, eʳ by a polynomial of degree 6 (Cephes expf), 2ⁿ by the exponent bits.
 @inline(__always) package func exp(_ x: Lanes) -> Lanes {
-  let shift = Lanes(repeating: 12_582_912)  // 1.5·2²³: adding it rounds to an integer, kept in the low bits
   let clamped = x.replacing(with: Lanes(repeating: -87.3), where: x .< -87.3)
     .replacing(with: Lanes(repeating: 88.72), where: x .> 88.72)
-  let t = shift.addingProduct(clamped, Lanes(repeating: 1.442_695_04))
-  let n = t - shift
-  var r = clamped.addingProduct(n, Lanes(repeating: -0.693_359_375))
-  r = r.addingProduct(n, Lanes(repeating: 2.121_944_4e-4))
-  var p = Lanes(repeating: 1.987_569_15e-4)
-  p = Lanes(repeating: 1.398_199_95e-3).addingProduct(p, r)
-  p = Lanes(repeating: 8.333_451_9e-3).addingProduct(p, r)
-  p = Lanes(repeating: 4.166_579_6e-2).addingProduct(p, r)
-  p = Lanes(repeating: 1.666_666_55e-1).addingProduct(p, r)
-  p = Lanes(repeating: 5.000_000_1e-1).addingProduct(p, r)
-  let e = (r + 1).addingProduct(p, r * r)
+  let (e, shifted) = exponential(clamped)
   // 2ⁿ in two factors: n reaches 128, for which one factor would overflow.
-  let bits = unsafeBitCast(t, to: SIMD16<Int32>.self) &- 0x4B40_0000
+  let bits = shifted &- 0x4B40_0000
   let half = bits &>> 1
   let low = unsafeBitCast((half &+ 127) &<< 23, to: Lanes.self)
   let high = unsafeBitCast((bits &- half &+ 127) &<< 23, to: Lanes.self)
@@ -44,11 +31,16 @@ extension SIMD16<Float> {
 
 /// eˣ for x ≤ 0, within 1.5 ulp; e⁻⁸⁷ below −87; NaN stays NaN. As `exp`, without what positive and tiny results need.
 @inline(__always) package func expOfNonPositive(_ x: Lanes) -> Lanes {
-  let shift = Lanes(repeating: 12_582_912)
-  let clamped = x.replacing(with: Lanes(repeating: -87), where: x .< -87)
-  let t = shift.addingProduct(clamped, Lanes(repeating: 1.442_695_04))
+  let (e, shifted) = exponential(x.replacing(with: Lanes(repeating: -87), where: x .< -87))
+  return unsafeBitCast(unsafeBitCast(e, to: SIMD16<Int32>.self) &+ shifted &<< 23, to: Lanes.self)
+}
+
+/// eʳ and the bits of 1.5·2²³ + n, with x = n·ln 2 + r and |r| ≤ ln 2 / 2, by a polynomial of degree 6 (Cephes expf).
+@inline(__always) private func exponential(_ x: Lanes) -> (e: Lanes, shifted: SIMD16<Int32>) {
+  let shift = Lanes(repeating: 12_582_912)  // 1.5·2²³: adding it rounds to an integer, kept in the low bits
+  let t = shift.addingProduct(x, Lanes(repeating: 1.442_695_04))
   let n = t - shift
-  var r = clamped.addingProduct(n, Lanes(repeating: -0.693_359_375))
+  var r = x.addingProduct(n, Lanes(repeating: -0.693_359_375))
   r = r.addingProduct(n, Lanes(repeating: 2.121_944_4e-4))
   var p = Lanes(repeating: 1.987_569_15e-4)
   p = Lanes(repeating: 1.398_199_95e-3).addingProduct(p, r)
@@ -56,9 +48,7 @@ extension SIMD16<Float> {
   p = Lanes(repeating: 4.166_579_6e-2).addingProduct(p, r)
   p = Lanes(repeating: 1.666_666_55e-1).addingProduct(p, r)
   p = Lanes(repeating: 5.000_000_1e-1).addingProduct(p, r)
-  let e = (r + 1).addingProduct(p, r * r)
-  let exponent = unsafeBitCast(t, to: SIMD16<Int32>.self) &<< 23
-  return unsafeBitCast(unsafeBitCast(e, to: SIMD16<Int32>.self) &+ exponent, to: Lanes.self)
+  return ((r + 1).addingProduct(p, r * r), unsafeBitCast(t, to: SIMD16<Int32>.self))
 }
 
 /// tanh x by a rational approximation on |x| ≤ 9 (beyond, ±1 to f32); within 4 ulp.

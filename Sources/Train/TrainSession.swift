@@ -85,7 +85,7 @@ final class TrainSession {
       activity = ActivityCount(counts: [Int](repeating: 0, count: shape.dSAE))
       if let initial = try configuration.initialSAE() { try folder.record(initial) }
       if let steps {
-        var sample = steps.sample.matrix.copy()
+        var sample = try steps.sample()
         normalization.apply(to: &sample)
         try configuration.begin(sae, normalization: normalization, sample: sample)
       } else {

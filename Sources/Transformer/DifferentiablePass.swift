@@ -146,13 +146,14 @@ package final class DifferentiablePass {
   ///   - dDownstream: gradients of the values at downstream hooks, where the loss reads them directly.
   ///   - dValue: [nSequences·nPositions, dModel], overwritten.
   package func backward(
-    dFinalState: Strip?, dDownstream: [HookPoint: Strip] = [:], into dValue: inout Matrix
+    dFinalState: SharedMatrix?, dDownstream: [HookPoint: SharedMatrix] = [:], into dValue: inout Matrix
   ) {
     let nRows = nSequences * nPositions
     precondition(!streams.isEmpty && (dFinalState == nil || hasFinalState), "there was no such forward pass")
     var arriving = [[Strip]](repeating: [], count: steps.count + 1)
     // In a fixed order, as two hooks can name one stream.
-    for (hook, gradient) in dDownstream.sorted(by: { $0.key < $1.key }) {
+    for (hook, shared) in dDownstream.sorted(by: { $0.key < $1.key }) {
+      let gradient = shared.matrix.strip
       guard let place = places[hook], place <= nRun else { preconditionFailure("\(hook) is not downstream") }
       precondition(
         gradient.rows == nRows && gradient.columns == model.configuration.dModel, "the gradient at \(hook)")
@@ -167,7 +168,7 @@ package final class DifferentiablePass {
       gradient.fill(0)
       if let dFinalState {
         model.finalNorm.backward(
-          streams[nBack].matrix.strip.rows(rows), dY: dFinalState.rows(rows), accumulatingInto: gradient)
+          streams[nBack].matrix.strip.rows(rows), dY: dFinalState.matrix.strip.rows(rows), accumulatingInto: gradient)
       }
       for i in (0...nBack).reversed() {
         for other in arriving[i] { add(other.rows(rows), to: gradient) }

@@ -63,7 +63,7 @@ package struct ForwardBenchmark {
     result.fromMiddleAndBack = try best {
       try pass.forward(stream, nSequences: sequences, nPositions: context)
       // The final state in the place of a loss' gradient: any will do.
-      pass.backward(dFinalState: pass.finalState.strip, into: &gradient)
+      pass.backward(dFinalState: SharedMatrix(pass.finalState.copy()), into: &gradient)
     }
     return result
   }

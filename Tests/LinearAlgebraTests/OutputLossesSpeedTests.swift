@@ -47,8 +47,8 @@
       }
       report("topk:64 and tail", products: 2, .buckets(buckets))
       report("next token", products: 2, .nextTokens)
-      report("teacher's states", products: 4, .states(teacher.strip))
-      report("teacher's states, two students", products: 6, .states(teacher.strip), shares: true)
+      report("teacher's states", products: 4, .states(SharedMatrix(teacher.copy())))
+      report("teacher's states, two students", products: 6, .states(SharedMatrix(teacher.copy())), shares: true)
       let m = 512
       let codes = CodedLogits(
         codes: (0..<m * v).map { UInt16(truncatingIfNeeded: $0 &* 40_503 >> 3) },

@@ -114,7 +114,7 @@ import Testing
     let predictions: TeacherPredictions =
       switch kind {
       case 0: .buckets(example.buckets)
-      case 1: .states(teacher.matrix.strip)
+      case 1: .states(teacher)
       case 2: .logits(example.codes)
       default: .nextTokens
       }
@@ -191,7 +191,8 @@ import Testing
         let student = Matrix(1, v, moved)
         let gradient = Matrix(1, v)
         let found = outputLosses(
-          [student.strip], unembedding: identity.strip, teacher: .states(teacher.strip), dStates: [gradient.strip],
+          [student.strip], unembedding: identity.strip, teacher: .states(SharedMatrix(teacher.copy())),
+          dStates: [gradient.strip],
           scratch: OutputLossScratch())[0]
         let (logP, logQ) = (Self.logSoftmax(logits.map(Double.init)), Self.logSoftmax(moved.map(Double.init)))
         // p log(p/q) − p + q
@@ -234,7 +235,7 @@ import Testing
         scratch: OutputLossScratch())
       return (found[0].values, gradient.values)
     }
-    let exact = losses(.states(teacher.strip))
+    let exact = losses(.states(SharedMatrix(teacher.copy())))
     let bucketed = losses(.buckets(buckets))
     let coded = losses(.logits(CodedLogits(codes: codes, steps: steps)))
     for i in 0..<rows {
@@ -293,7 +294,7 @@ import Testing
     }
     #expect(losses(far, .nextTokens) == [0, 2000])
     #expect(gradient.values == [0, -2])
-    let kl = losses(far, .states(teacher.strip))
+    let kl = losses(far, .states(SharedMatrix(teacher.copy())))
     // −H + E_p[−log q]: all on the last token, 2,000 below; p = (e, 1, 1/e)/Z.
     let (e, inverse) = (2.718_281_828_459_045, 0.367_879_441_171_442)
     let z = e + 1 + inverse
@@ -302,7 +303,7 @@ import Testing
     let broken = Matrix(2, 1, [.nan, .infinity])
     let targets = BucketTargets(
       starts: [0, 1, 2], tokens: [1, 2], probabilities: [0.5, 0.5], tailMasses: [0.5, 0.5])
-    for predictions in [TeacherPredictions.nextTokens, .states(teacher.strip), .buckets(targets)] {
+    for predictions in [TeacherPredictions.nextTokens, .states(SharedMatrix(teacher.copy())), .buckets(targets)] {
       #expect(losses(broken, predictions).allSatisfy { !$0.isFinite })
     }
   }
@@ -325,7 +326,8 @@ import Testing
     let student = Matrix(fixture.rows, fixture.width, fixture.student)
     let next: [UInt32?] = fixture.tokens.enumerated().map { $0 == 4 ? nil : $1 }
     let cases: [(String, TeacherPredictions)] = [
-      ("states", .states(teacher.strip)), ("logits", .logits(CodedLogits(codes: fixture.codes, steps: fixture.steps))),
+      ("states", .states(SharedMatrix(teacher.copy()))),
+      ("logits", .logits(CodedLogits(codes: fixture.codes, steps: fixture.steps))),
       ("nextTokens", .nextTokens),
     ]
     for (name, predictions) in cases {

@@ -12,14 +12,14 @@ extension ModelObjective {
 
   /// A term at the model's output: its mean over the tokens scored, the cross-entropy of the next token, and the
   /// gradient by the final states of the former.
-  struct OutputTerm {
+  private struct OutputTerm {
     let value: Double
     let nextToken: Double
     let gradient: SharedMatrix
   }
 
   /// The same term of several students' final states.
-  func outputTerms(_ states: [Strip], _ teacher: TeacherPredictions, _ step: Step) -> [OutputTerm] {
+  private func outputTerms(_ states: [Strip], _ teacher: TeacherPredictions, _ step: Step) -> [OutputTerm] {
     let nextTokens = step.batch.nextTokens
     let nScored = nextTokens.count { $0 != nil }
     var (weights, nRows) = (step.rowWeights, step.batch.textRows.count)
@@ -28,7 +28,8 @@ extension ModelObjective {
       weights = nextTokens.map { $0 == nil ? 0 : 1 / Float(nScored) }
     }
     let gradients = states.map { SharedMatrix(Matrix(uninitialized: $0.rows, $0.columns)) }
-    let found = withExtendedLifetime((gradients, step)) {
+    // Strips do not keep their matrices alive.
+    let found = withExtendedLifetime(gradients) {
       outputLosses(
         states, unembedding: model.unembedding, teacher: teacher, nextTokens: nextTokens, weights: weights,
         dStates: gradients.map { $0.matrix.strip }, scratch: logits)
@@ -40,6 +41,52 @@ extension ModelObjective {
     }
   }
 
+  /// What the terms at the output found of one student: their values, Σ weight · value, and its gradient by the final states.
+  struct Output {
+    var kl: Double?
+    var nextToken: Double?
+    var total = 0.0
+    let gradient: SharedMatrix
+  }
+
+  /// - Parameters:
+  ///   - kl, nextToken: the terms that are meant, with the SAE or without.
+  ///   - mses: of each student, where KL is to count as much as it (α of arXiv 2503.17272, a constant of the step).
+  private func outputs(
+    of states: [Strip], kl: Objective.Term, nextToken: Objective.Term, _ step: Step, balancing mses: [Double]? = nil
+  ) -> [Output] {
+    var outputs = states.map { Output(gradient: SharedMatrix(Matrix($0.rows, $0.columns))) }
+    func add(_ term: OutputTerm, times weight: Double, to i: Int) {
+      var gradient = outputs[i].gradient.matrix.copy()
+      gradient.add(term.gradient.matrix, times: Float(weight))
+      outputs[i] = Output(
+        kl: outputs[i].kl, nextToken: term.nextToken, total: outputs[i].total + weight * term.value,
+        gradient: SharedMatrix(gradient))
+    }
+    if let teacher = step.teacher, step.weight(kl) > 0 {
+      for (i, term) in outputTerms(states, teacher, step).enumerated() {
+        add(term, times: step.weight(kl) * (mses.map { $0[i] / (term.value + 1e-8) } ?? 1), to: i)
+        outputs[i].kl = term.value
+      }
+    }
+    if step.weight(nextToken) > 0 {
+      for (i, term) in outputTerms(states, .nextTokens, step).enumerated() {
+        add(term, times: step.weight(nextToken), to: i)
+      }
+    }
+    return outputs
+  }
+
+  /// The terms at the output for each student; nil if there are none.
+  func output(_ tasks: [Task], _ step: Step) -> [Output]? {
+    guard step.readsOutput else { return nil }
+    return timed(\.output) {
+      outputs(
+        of: tasks.map { $0.pass.finalState.strip }, kl: .kl, nextToken: .nextToken, step,
+        balancing: objective.balances ? tasks.map(\.mse) : nil)
+    }
+  }
+
   /// The terms of the changed model without the SAE; their gradient at the hook.
   func withoutSAE(_ step: Step, _ losses: inout ObjectiveLosses) throws -> SharedMatrix? {
     guard step.weight(.klWithoutSAE) > 0 || step.weight(.nextTokenWithoutSAE) > 0 else { return nil }
@@ -47,24 +94,13 @@ extension ModelObjective {
     try timed(\.layers) {
       try pass.forward(step.x.matrix, nSequences: step.batch.nSequences, nPositions: step.batch.nPositions)
     }
-    var dFinal = Matrix(step.batch.nRows, model.configuration.dModel)
-    timed(\.output) {
-      func add(_ term: Objective.Term, _ teacher: TeacherPredictions) -> OutputTerm {
-        let found = outputTerms([pass.finalState.strip], teacher, step)[0]
-        dFinal.add(found.gradient.matrix, times: Float(step.weight(term)))
-        losses.sae.total += step.weight(term) * found.value
-        return found
-      }
-      if let teacher = step.teacher, step.weight(.klWithoutSAE) > 0 {
-        let found = add(.klWithoutSAE, teacher)
-        (losses.klWithoutSAE, losses.nextTokenWithoutSAE) = (found.value, found.nextToken)
-      }
-      if step.weight(.nextTokenWithoutSAE) > 0 {
-        losses.nextTokenWithoutSAE = add(.nextTokenWithoutSAE, .nextTokens).value
-      }
+    let found = timed(\.output) {
+      outputs(of: [pass.finalState.strip], kl: .klWithoutSAE, nextToken: .nextTokenWithoutSAE, step)[0]
     }
+    (losses.klWithoutSAE, losses.nextTokenWithoutSAE) = (found.kl, found.nextToken)
+    losses.sae.total += found.total
     var gradient = Matrix(0, 0)
-    timed(\.layers) { pass.backward(dFinalState: dFinal.strip, into: &gradient) }
+    timed(\.layers) { pass.backward(dFinalState: found.gradient, into: &gradient) }
     return SharedMatrix(gradient)
   }
 
@@ -93,40 +129,6 @@ extension ModelObjective {
         toFinalState: step.readsOutput)
     }
     return task
-  }
-
-  /// The terms at the output and their gradients by the final state of each student; nil if there are none.
-  func outputGradients(_ tasks: [Task], _ step: Step, _ losses: inout [ObjectiveLosses]) -> [SharedMatrix]? {
-    guard step.readsOutput else { return nil }
-    return timed(\.output) {
-      let states = tasks.map { $0.pass.finalState.strip }
-      var gradients: [SharedMatrix]?
-      func add(_ term: OutputTerm, times weight: Double, _ i: Int) {
-        var gradient = term.gradient.matrix.copy()
-        gradient.scale(by: Float(weight))
-        if let gradients { gradient.add(gradients[i].matrix) }
-        losses[i].sae.total += weight * term.value
-        made.append(SharedMatrix(gradient))
-      }
-      var made: [SharedMatrix] = []
-      if let teacher = step.teacher, step.weight(.kl) > 0 {
-        for (i, term) in outputTerms(states, teacher, step).enumerated() {
-          // α of arXiv 2503.17272, a constant of the step.
-          let balance = objective.balances ? tasks[i].mse / (term.value + 1e-8) : 1
-          (losses[i].kl, losses[i].nextToken) = (term.value, term.nextToken)
-          add(term, times: step.weight(.kl) * balance, i)
-        }
-        (gradients, made) = (made, [])
-      }
-      if step.weight(.nextToken) > 0 {
-        for (i, term) in outputTerms(states, .nextTokens, step).enumerated() {
-          losses[i].nextToken = term.value
-          add(term, times: step.weight(.nextToken), i)
-        }
-        gradients = made
-      }
-      return gradients
-    }
   }
 
   /// (a′ − a)² at the later streams: their losses, and their gradients there.
@@ -160,12 +162,8 @@ extension ModelObjective {
     let (rows, normalization) = (step.batch.saeRows, task.student.normalization)
     var dValue = Matrix(0, 0)
     timed(\.layers) {
-      let dDownstream = downstreamGradients(task.pass, step, &losses)
-      // Strips do not keep their matrices alive.
-      withExtendedLifetime((dFinal, dDownstream)) {
-        task.pass.backward(
-          dFinalState: dFinal?.matrix.strip, dDownstream: dDownstream.mapValues { $0.matrix.strip }, into: &dValue)
-      }
+      task.pass.backward(
+        dFinalState: dFinal, dDownstream: downstreamGradients(task.pass, step, &losses), into: &dValue)
     }
     let dInput = Matrix(lead == nil ? 0 : rows.count, task.input.matrix.columns)
     timed(\.sae) {
@@ -188,7 +186,7 @@ extension ModelObjective {
       dValue.scatter(dInput, rows: rows, times: scale)
       if let dLead { dValue.add(dLead.matrix) }
       var unused = Matrix(0, 0)
-      lead.backward(dFinalState: nil, dDownstream: [plan.hook: dValue.strip], into: &unused)
+      lead.backward(dFinalState: nil, dDownstream: [plan.hook: SharedMatrix(dValue.copy())], into: &unused)
     }
     return losses
   }

@@ -88,8 +88,6 @@ package final class ModelObjective {
     let x: SharedMatrix
     let base: SharedMatrix?
     let teacher: TeacherPredictions?
-    /// Holds what `teacher` refers to.
-    let teacherStates: SharedMatrix?
     /// 1 / tokens of text for rows of text, else 0.
     let rowWeights: [Float]
 
@@ -121,9 +119,13 @@ package final class ModelObjective {
 
     var tasks: [Task] = []
     for (student, pass) in zip(students, passes) { tasks.append(try forward(student, pass, step)) }
-    let dFinal = outputGradients(tasks, step, &losses)
-    for i in tasks.indices {
-      losses[i] = backward(tasks[i], step, dFinal: dFinal?[i], losses[i], dLead: dLead)
+    let outputs = output(tasks, step)
+    for (i, task) in tasks.enumerated() {
+      if let found = outputs?[i] {
+        (losses[i].kl, losses[i].nextToken) = (found.kl, found.nextToken)
+        losses[i].sae.total += found.total
+      }
+      losses[i] = backward(task, step, dFinal: outputs?[i].gradient, losses[i], dLead: dLead)
     }
     return zip(losses, tasks).map { ($0, $1.input) }
   }
@@ -156,7 +158,7 @@ package final class ModelObjective {
     }
     let teacher: TeacherPredictions? =
       if let states {
-        .states(states.matrix.strip)
+        .states(states)
       } else if let targets = batch.targets {
         .buckets(
           BucketTargets(
@@ -167,8 +169,7 @@ package final class ModelObjective {
       }
     var rowWeights = [Float](repeating: 0, count: batch.nRows)
     for row in batch.textRows { rowWeights[Int(row)] = 1 / Float(batch.textRows.count) }
-    return Step(
-      batch: batch, weights: weights, x: x, base: base, teacher: teacher, teacherStates: states, rowWeights: rowWeights)
+    return Step(batch: batch, weights: weights, x: x, base: base, teacher: teacher, rowWeights: rowWeights)
   }
 
   /// The teacher's final states, where they are kept or the teacher is run; nil where its targets are kept.

@@ -10,8 +10,6 @@ package final class ModelSteps {
   package let sequences: SequenceBatches
   /// Brings raw activations at the hook to ‖x‖² ≈ width.
   let scale: Double
-  /// The first batch at the hook, raw, without what passes by the SAE.
-  let sample: SharedMatrix
   private let streamKeys: [String]
   private var secondsOfOptimizer = 0.0
 
@@ -48,18 +46,25 @@ package final class ModelSteps {
       cache, plan.streams, batchSize: configuration.batch, seed: configuration.orderSeed ?? configuration.seed,
       filter: reading.filter, onCorrupt: reading.onCorrupt)
     objective = try ModelObjective(goal, plan, model: model, cache: cache)
-    let first = try sequences.read(batch: 0)
-    sample = SharedMatrix(try objective.activations(of: first).matrix.gather(rows: first.saeRows))
     if plan.before == nil {
       scale = try cache.hook(configuration.hook).scale
     } else {
       // The cache may know nothing of the hook: its input is there instead.
-      let mean = sumOfSquares(sample.matrix) / Double(max(1, sample.matrix.count))
+      let sample = try Self.sample(sequences, objective)
+      let mean = sumOfSquares(sample) / Double(max(1, sample.count))
       scale = mean > 0 ? 1 / mean.squareRoot() : 1
     }
     streamKeys =
       try plan.streams.hooks.map { try cache.hook($0.name).streamKey }
       + (plan.streams.teacher.map { [try cache.logits($0.name).streamKey] } ?? [])
+  }
+
+  /// The first batch at the hook, raw, without what passes by the SAE.
+  func sample() throws -> Matrix { try Self.sample(sequences, objective) }
+
+  private static func sample(_ sequences: SequenceBatches, _ objective: ModelObjective) throws -> Matrix {
+    let first = try sequences.read(batch: 0)
+    return try objective.activations(of: first).matrix.gather(rows: first.saeRows)
   }
 
   /// What such a run goes on only with.

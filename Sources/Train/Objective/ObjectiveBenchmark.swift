@@ -45,7 +45,7 @@ package struct ObjectiveBenchmark {
     let sae = try configuration.saeConfiguration(width: width).makeAutoencoder(seed: configuration.seed)
     let student = Student(
       sae: sae, normalization: try configuration.inputNormalization(cacheScale: model.scale))
-    var sample = model.sample.matrix.copy()
+    var sample = try model.sample()
     student.normalization.apply(to: &sample)
     sae.prepare(from: sample)
     if let startL0, let sae = sae as? SparseAutoencoder { sae.lowerBias(toL0: startL0, on: sample) }

@@ -31,7 +31,7 @@ import Transformer
       configuration.l1 = 0.1
       change(&configuration)
       steps = try ModelSteps(for: &configuration, cache: cache.reader)
-      sae = try configuration.saeConfiguration(width: steps.sample.matrix.columns).makeAutoencoder(seed: 2)
+      sae = try configuration.saeConfiguration(width: steps.sample().columns).makeAutoencoder(seed: 2)
       scale = Float(steps.scale)
       // Biases, so that the tests see them; few latents near their kink.
       var random = SeededGenerator(seed: 8)
