@@ -2,91 +2,80 @@
 
 /// acts = max(acts + bias, 0), bias [1, n] added to every row. Returns the sum and the number of positive values.
 package func rectify(_ acts: inout Matrix, bias: borrowing Matrix) -> (sum: Double, nActive: Int) {
-  let n = acts.columns
-  precondition(bias.count == n, "\(bias.count) biases for \(n) latents")
-  let (base, b) = (acts.base, bias.base)
-  let grain = 32
-  let nPieces = (acts.rows + grain - 1) / grain
-  var sums = [Double](repeating: 0, count: nPieces)
-  var counts = [Int](repeating: 0, count: nPieces)
-  sums.withUnsafeMutableBufferPointer { sums in
-    counts.withUnsafeMutableBufferPointer { counts in
-      let shared = Shared((sums, counts))
-      Threads.forEachRange(acts.rows, grain: grain) { range in
-        var (total, active) = (0.0, 0)
-        for row in range {
-          let p = base + row * n
-          var sum = Lanes.zero
-          var count = SIMD16<Int32>.zero
-          var rowSum: Float = 0
-          var i = 0
-          while i + 16 <= n {
-            let value = p.lanes(at: i) + b.lanes(at: i)
-            let mask = value .> 0
-            let kept = Lanes.zero.replacing(with: value, where: mask)
-            count = count &- unsafeBitCast(mask, to: SIMD16<Int32>.self)
-            sum += kept
-            p.store(kept, at: i)
-            i += 16
-          }
-          while i < n {
-            let value = p[i] + b[i]
-            p[i] = value > 0 ? value : 0
-            rowSum += p[i]
-            active += value > 0 ? 1 : 0
-            i += 1
-          }
-          total += Double(rowSum + sum.total)
-          active += Int(count.wrappedSum())
-        }
-        shared.value.0[range.lowerBound / grain] = total
-        shared.value.1[range.lowerBound / grain] = active
-      }
-    }
-  }
-  return (sums.reduce(0, +), counts.reduce(0, +))
+  forEachRow(of: &acts, bias: bias) { rectify($0, bias: $1, count: $2) }
 }
 
 /// acts = the k largest of each row of acts + bias, if positive, else 0; of equal ones those of lower columns. Returns
 /// the sum and the number of positive values.
 package func keepLargest(_ k: Int, of acts: inout Matrix, bias: borrowing Matrix) -> (sum: Double, nActive: Int) {
-  let n = acts.columns
-  precondition(k > 0 && k <= n, "k is \(k), latents \(n)")
-  let (_, nPositive) = rectify(&acts, bias: bias)
-  let base = acts.base
-  var counts = [Int](repeating: 0, count: (acts.rows + 63) / 64)
-  let sum = counts.withUnsafeMutableBufferPointer { counts in
-    let counts = Shared(counts)
-    return reduce(nPositive > 0 ? acts.rows : 0, grain: 64) { range in
-      var total = 0.0
-      for row in range {
-        let p = base + row * n
-        var tally = SIMD16<Int32>.zero
-        for i in stride(from: 0, to: n & ~15, by: 16) {
-          tally &-= unsafeBitCast(p.lanes(at: i) .> 0, to: SIMD16<Int32>.self)
-        }
-        var positive = Int(tally.wrappedSum())
-        for i in n & ~15..<n where p[i] > 0 { positive += 1 }
-        if positive > k {
-          let (bound, ties) = boundOfLargest(k, of: p, count: n, from: Float.leastNonzeroMagnitude)
-          positive = k
-          clearBelow(bound, p, count: n)
-          if ties > 0 {
-            var left = ties
-            for i in 0..<n where p[i] == bound {
-              if left == 0 { p[i] = 0 } else { left -= 1 }
-            }
-          }
-        }
-        counts.value[range.lowerBound / 64] += positive
-        var lanes = Lanes.zero
-        for i in stride(from: 0, to: n & ~15, by: 16) { lanes += p.lanes(at: i) }
-        total += (n & ~15..<n).reduce(Double(lanes.total)) { $0 + Double(p[$1]) }
+  precondition(k > 0 && k <= acts.columns, "k is \(k), latents \(acts.columns)")
+  return forEachRow(of: &acts, bias: bias) { row, bias, n in
+    let all = rectify(row, bias: bias, count: n)
+    if all.nActive <= k { return all }
+    let (bound, ties) = boundOfLargest(k, of: row, count: n, from: Float.leastNonzeroMagnitude)
+    clearBelow(bound, row, count: n)
+    var left = ties
+    if ties > 0 {
+      for i in 0..<n where row[i] == bound {
+        if left == 0 { row[i] = 0 } else { left -= 1 }
       }
-      return total
+    }
+    var lanes = Lanes.zero
+    for i in stride(from: 0, to: n & ~15, by: 16) { lanes += row.lanes(at: i) }
+    return ((n & ~15..<n).reduce(Double(lanes.total)) { $0 + Double(row[$1]) }, k)
+  }
+}
+
+/// Adds up what `body` returns for each row: its sum and how many elements are positive. 32 rows are a piece of work.
+@inline(__always) private func forEachRow(
+  of acts: inout Matrix, bias: borrowing Matrix,
+  _ body: @Sendable (UnsafeMutablePointer<Float>, _ bias: UnsafePointer<Float>, _ n: Int) -> (sum: Double, nActive: Int)
+) -> (sum: Double, nActive: Int) {
+  let n = acts.columns
+  precondition(bias.count == n, "\(bias.count) biases for \(n) latents")
+  let (base, bias) = (acts.base, UnsafePointer(bias.base))
+  let grain = 32
+  let nPieces = (acts.rows + grain - 1) / grain
+  var sums = [(sum: Double, nActive: Int)](repeating: (0, 0), count: nPieces)
+  sums.withUnsafeMutableBufferPointer { sums in
+    let shared = Shared((sums, bias))
+    Threads.forEachRange(acts.rows, grain: grain) { range in
+      let (sums, bias) = shared.value
+      for row in range {
+        let (sum, nActive) = body(base + row * n, bias, n)
+        sums[range.lowerBound / grain].sum += sum
+        sums[range.lowerBound / grain].nActive += nActive
+      }
     }
   }
-  return (sum, counts.reduce(0, +))
+  return sums.reduce((0, 0)) { ($0.0 + $1.sum, $0.1 + $1.nActive) }
+}
+
+@inline(__always) private func rectify(
+  _ row: UnsafeMutablePointer<Float>, bias: UnsafePointer<Float>, count n: Int
+) -> (sum: Double, nActive: Int) {
+  var sum = Lanes.zero
+  var count = SIMD16<Int32>.zero
+  var i = 0
+  while i + 16 <= n {
+    let value = row.lanes(at: i) + bias.lanes(at: i)
+    let mask = value .> 0
+    let kept = Lanes.zero.replacing(with: value, where: mask)
+    count = count &- unsafeBitCast(mask, to: SIMD16<Int32>.self)
+    sum += kept
+    row.store(kept, at: i)
+    i += 16
+  }
+  var rest: Float = 0
+  var nActive = Int(count.total)
+  while i < n {
+    let value = row[i] + bias[i]
+    row[i] = value > 0 ? value : 0
+    rest += row[i]
+    nActive += value > 0 ? 1 : 0
+    i += 1
+  }
+  return (Double(rest + sum.total), nActive)
 }
 
 @inline(__always) private func clearBelow(_ bound: Float, _ row: UnsafeMutablePointer<Float>, count: Int) {

@@ -45,19 +45,25 @@ package func encodeLatents(
           let (counts, latents, values) = (Shared(counts), Shared(latents), Shared(values))
           Threads.forEach(tiles.nPieces) { piece in
             let range = tiles.rows(of: piece)
-            let selector = TopKSelector(rows: range.count, k: k, of: n)
-            tiles.forEach(in: range) { tile, first, width in
-              for row in 0..<range.count {
-                selector.add(
-                  tile + row * EncoderTiles.latents, bias: tiles.bias + first, count: width, first: first, row: row)
-              }
-            }
-            for row in 0..<range.count {
+            // With one tile a row is done when it was seen: all go through the same few candidates.
+            let isOneTile = n <= EncoderTiles.latents
+            let selector = TopKSelector(rows: isOneTile ? 1 : range.count, k: k, of: n)
+            func finish(_ row: Int, as selected: Int) {
               let b = range.lowerBound + row
               counts.value[b] = Int32(
                 selector.finish(
-                  row: row, latents: latents.value.baseAddress! + b * k, values: values.value.baseAddress! + b * k))
+                  row: selected, latents: latents.value.baseAddress! + b * k, values: values.value.baseAddress! + b * k)
+              )
             }
+            tiles.forEach(in: range) { tile, first, width in
+              for row in 0..<range.count {
+                selector.add(
+                  tile + row * EncoderTiles.latents, bias: tiles.bias + first, count: width, first: first,
+                  row: isOneTile ? 0 : row)
+                if isOneTile { finish(row, as: 0) }
+              }
+            }
+            if !isOneTile { for row in 0..<range.count { finish(row, as: row) } }
           }
         }
       }
@@ -134,10 +140,4 @@ struct EncoderTiles: @unchecked Sendable {
     }
     return pieces
   }
-}
-
-/// One bit per lane: powers of 2 added up as floats, which is exact, and a few vector additions.
-@inline(__always) func bitMask(_ mask: SIMDMask<SIMD16<Int32>>) -> UInt32 {
-  let weights = Lanes(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
-  return UInt32(Lanes.zero.replacing(with: weights, where: mask).total)
 }

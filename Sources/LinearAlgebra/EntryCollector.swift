@@ -29,7 +29,8 @@ final class EntryCollector {
   /// Adds the numbers `tile[row·stride + i] + bias[i]`, of latent `first + i`. Tiles come in ascending order.
   func add(_ tile: UnsafePointer<Float>, stride: Int, bias: UnsafePointer<Float>, count: Int, first: Int) {
     for row in 0..<rows {
-      if capacity - used < count { grow(by: count) }
+      // Three places behind the last are written, too.
+      if capacity - used < count + 3 { grow(by: count + 3) }
       let before = used
       add(tile + row * stride, bias: bias, count: count, first: first)
       counts.append(Int32(used - before))
@@ -52,38 +53,15 @@ final class EntryCollector {
     _ preActs: UnsafePointer<Float>, _ bias: UnsafePointer<Float>, _ count: Int, _ first: Int,
     limits: (Int) -> Lanes, limit: (Int) -> Float
   ) {
-    let (latents, values) = (latents, values)
-    @inline(__always) func isAbove(_ i: Int) -> SIMDMask<SIMD16<Int32>> {
-      preActs.lanes(at: i) + bias.lanes(at: i) .> limits(i)
-    }
     var end = used
-    var i = 0
-    while i &+ 16 <= count {
-      // Few are above the bound, as a rule: four vectors are looked at together.
-      if i &+ 64 <= count {
-        if bitMask(isAbove(i) .| isAbove(i &+ 16) .| isAbove(i &+ 32) .| isAbove(i &+ 48)) == 0 {
-          i &+= 64
-          continue
-        }
+    for i in stride(from: 0, to: count, by: 64) {
+      let found = bits(at: i, count: min(64, count - i)) {
+        preActs.lanes(at: $0) + bias.lanes(at: $0) .> limits($0)
+      } isOneWanted: {
+        preActs[$0] + bias[$0] > limit($0)
       }
-      var bits = bitMask(isAbove(i))
-      while bits != 0 {
-        let lane = bits.trailingZeroBitCount
-        latents[end] = Int32(truncatingIfNeeded: first &+ i &+ lane)
-        values[end] = preActs[i &+ lane] + bias[i &+ lane]
-        end &+= 1
-        bits &= bits &- 1
-      }
-      i &+= 16
-    }
-    while i < count {
-      let sum = preActs[i] + bias[i]
-      if sum > limit(i) {
-        latents[end] = Int32(first + i)
-        values[end] = sum
-        end += 1
-      }
-      i += 1
+      if found == 0 { continue }
+      end = append(found, first: first &+ i, { preActs[i &+ $0] + bias[i &+ $0] }, to: latents, values, at: end)
     }
     used = end
   }

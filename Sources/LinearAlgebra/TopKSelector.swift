@@ -1,8 +1,8 @@
 /// Keeps, for each of some rows, the k largest positive numbers of a stream of tiles, in one pass.
 ///
-/// A row keeps up to 2k + 16 candidates above its threshold, in the order in which they came; when they are full, the k-th
-/// largest becomes the new threshold and the rest is dropped, so after the first tiles nearly every vector is skipped by one
-/// comparison. The first tile starts from a lower bound of the k-th largest of all, taken from the maxima of 128 groups.
+/// A row keeps up to 2k candidates above its threshold, in the order in which they came; when they are full, the k-th
+/// largest becomes the new threshold and the rest is dropped, so after the first tiles nearly all numbers are skipped, 64
+/// at a time. The first tile starts from a lower bound of the k-th largest of all, taken from the maxima of 128 groups.
 ///
 /// Of equal values the lower index wins: it came earlier.
 final class TopKSelector {
@@ -16,11 +16,10 @@ final class TopKSelector {
   /// - Parameter n: how many numbers a row will be shown.
   init(rows: Int, k: Int, of n: Int) {
     self.k = k
-    // More than n there cannot be.
-    capacity = min(2 * k, n) + 16
-    // 16 more: vectors may be read and written past the last candidate of a row.
-    values = .allocate(capacity: rows * capacity + 16)
-    latents = .allocate(capacity: rows * capacity + 16)
+    // More than n there cannot be; 64 may be added at a time, with three places behind them.
+    capacity = min(2 * k, n) + 68
+    values = .allocate(capacity: rows * capacity)
+    latents = .allocate(capacity: rows * capacity)
     counts = .allocate(capacity: rows)
     counts.initialize(repeating: 0, count: rows)
     thresholds = .allocate(capacity: rows)
@@ -39,68 +38,31 @@ final class TopKSelector {
     let (values, latents) = (values + row * capacity, latents + row * capacity)
     var kept = counts[row]
     var threshold = thresholds[row]
-    if first == 0, k <= 128, count >= 2 * k {
+    if first == 0, k <= 64, count >= 2 * k {
       threshold = max(threshold, groupBound(preActs, bias: bias, count: count))
     }
     // Equal to the threshold is kept on the first tile (it is the bound itself); later ones have a higher index than those
     // that set the threshold and lose the tie.
     var least = first == 0 ? max(threshold, Float.leastNonzeroMagnitude) : threshold.nextUp
-    func raiseThreshold() {
-      threshold = keepLargest(values, latents, count: kept, from: threshold)
-      kept = k
-      least = first == 0 ? threshold : threshold.nextUp
-    }
-    var i = 0
-    while i &+ 16 <= count {
-      // Later tiles have few that are large enough: four vectors are looked at together.
-      if first > 0, i &+ 64 <= count {
-        var best = preActs.lanes(at: i) + bias.lanes(at: i)
-        for vector in 1..<4 {
-          let sum = preActs.lanes(at: i &+ 16 &* vector) + bias.lanes(at: i &+ 16 &* vector)
-          best.replace(with: sum, where: sum .> best)
-        }
-        if bitMask(best .>= least) == 0 {
-          i &+= 64
-          continue
-        }
+    for i in stride(from: 0, to: count, by: 64) {
+      let found = bits(at: i, count: min(64, count - i)) {
+        preActs.lanes(at: $0) + bias.lanes(at: $0) .>= least
+      } isOneWanted: {
+        preActs[$0] + bias[$0] >= least
       }
-      let sum = preActs.lanes(at: i) + bias.lanes(at: i)
-      var bits = bitMask(sum .>= least)
-      if bits.nonzeroBitCount > 4 {
-        // Without a branch that nobody can foresee.
-        for lane in 0..<16 {
-          values[kept] = preActs[i &+ lane] + bias[i &+ lane]
-          latents[kept] = Int32(truncatingIfNeeded: first &+ i &+ lane)
-          kept &+= Int(bits & 1)
-          bits >>= 1
-        }
-      } else {
-        while bits != 0 {
-          let lane = bits.trailingZeroBitCount
-          values[kept] = preActs[i &+ lane] + bias[i &+ lane]
-          latents[kept] = Int32(truncatingIfNeeded: first &+ i &+ lane)
-          kept &+= 1
-          bits &= bits &- 1
-        }
+      if found == 0 { continue }
+      kept = append(found, first: first &+ i, { preActs[i &+ $0] + bias[i &+ $0] }, to: latents, values, at: kept)
+      if kept > capacity &- 68 {
+        threshold = keepLargest(values, latents, count: kept, from: threshold)
+        kept = k
+        least = first == 0 ? threshold : threshold.nextUp
       }
-      if kept > capacity &- 16 { raiseThreshold() }
-      i &+= 16
-    }
-    while i < count {
-      let sum = preActs[i] + bias[i]
-      if sum >= least {
-        values[kept] = sum
-        latents[kept] = Int32(first + i)
-        kept += 1
-        if kept > capacity - 16 { raiseThreshold() }
-      }
-      i += 1
     }
     counts[row] = kept
     thresholds[row] = threshold
   }
 
-  /// Writes the row's latents, ascending, and their values; returns how many (at most k).
+  /// Writes the row's latents, ascending, and their values; returns how many (at most k). The row is free for another one.
   func finish(row: Int, latents: UnsafeMutablePointer<Int32>, values: UnsafeMutablePointer<Float>) -> Int {
     let (mine, myLatents) = (self.values + row * capacity, self.latents + row * capacity)
     var kept = counts[row]
@@ -110,6 +72,7 @@ final class TopKSelector {
     }
     latents.update(from: myLatents, count: kept)
     values.update(from: mine, count: kept)
+    (counts[row], thresholds[row]) = (0, 0)
     return kept
   }
 
@@ -138,7 +101,7 @@ final class TopKSelector {
         let middle = low + (high - low) / 2
         var tally = SIMD16<Int32>.zero
         for group in 0..<groups { tally &-= unsafeBitCast(maxima[group] .>= middle, to: SIMD16<Int32>.self) }
-        let n = Int(tally.wrappedSum())
+        let n = Int(tally.total)
         if n < k {
           high = middle
         } else {
@@ -194,7 +157,7 @@ func boundOfLargest(
       i &+= 16
     }
     tally &-= unsafeBitCast(last .>= bound, to: SIMD16<Int32>.self)
-    return Int(tally.wrappedSum())
+    return Int(tally.total)
   }
   var best = last
   for i in stride(from: 0, to: whole, by: 16) {
