@@ -31,7 +31,7 @@ package final class SparseAutoencoder: Autoencoder {
   let rule: any LatentRule
   /// Entries of a code above which a batch is worked on in parts, so that memory stays bounded while many latents are
   /// active: an entry takes some 40 bytes until its gradients are known.
-  package var maxEntries = 1 << 23
+  package var maxEntries = 1 << 22
   /// Scratch that steps reuse.
   let workspace: Workspace
 
