@@ -52,6 +52,35 @@ package enum Threads {
     forEach(n) { i in $isAlone.withValue(true) { body(i) } }
   }
 
+  /// Goes through chains of `steps` steps. Those of one chain come one after the other; chains are work of their own, as in
+  /// `forEachAlone`. Whoever is free takes a step of the chain with the most time ahead of it, so that all end together.
+  ///
+  /// - Parameter costs: time of a step of each chain, in any unit.
+  package static func forEachChain(_ costs: [Double], steps: Int, _ body: (_ chain: Int, _ step: Int) -> Void) {
+    let next = Mutex(
+      (steps: [Int](repeating: 0, count: costs.count), isTaken: [Bool](repeating: false, count: costs.count)))
+    forEachAlone(min(count, costs.count)) { _ in
+      var last: Int?
+      while true {
+        let taken: (chain: Int, step: Int)? = next.withLock { next in
+          if let last { next.isTaken[last] = false }
+          let free = costs.indices.filter { !next.isTaken[$0] && next.steps[$0] < steps }
+          // Where none is free, those who are at the last ones go on with them.
+          let ahead = free.max {
+            Double(steps - next.steps[$0]) * costs[$0] < Double(steps - next.steps[$1]) * costs[$1]
+          }
+          guard let chain = ahead else { return nil }
+          next.isTaken[chain] = true
+          defer { next.steps[chain] += 1 }
+          return (chain, next.steps[chain])
+        }
+        guard let taken else { return }
+        body(taken.chain, taken.step)
+        last = taken.chain
+      }
+    }
+  }
+
   /// Cuts 0..<n into pieces of `grain` (the last may be shorter) and calls `body` for each, in parallel.
   package static func forEachRange(_ n: Int, grain: Int, _ body: (Range<Int>) -> Void) {
     precondition(grain > 0, "grain is \(grain)")

@@ -27,14 +27,13 @@ final class SweepMember {
     (self.name, self.configuration, self.session) = (name, configuration, session)
   }
 
-  /// Takes those of the steps `range` that come next; what goes wrong ends this member alone.
-  func train(_ range: Range<Int>, on block: [SharedBatch], of source: any BatchSource) {
+  /// Takes step `step` if that comes next; what goes wrong ends this member alone.
+  func train(_ step: Int, on batch: SharedBatch, of source: any BatchSource) {
+    guard isTraining, step == session.step else { return }
     let start = ContinuousClock.now
     do {
-      for i in range where i == session.step && isTraining {
-        _ = try session.train(on: block[i - range.lowerBound].scaled, of: source)
-        try finishIfDone()
-      }
+      _ = try session.train(on: batch.scaled, of: source)
+      try finishIfDone()
     } catch { problem = "\(error)" }
     seconds += (ContinuousClock.now - start) / .seconds(1)
   }

@@ -156,12 +156,15 @@ package final class SweepRun {
       for i in range { try block[i - step].read(i, from: source) }
       for units in Set(members.filter(\.isTraining).map(\.units)) {
         for shared in block { shared.scale(to: units) }
-        // The slowest first: the others fill the time that it takes.
-        let active = members.filter { $0.isTraining && $0.units == units }.sorted { $0.seconds > $1.seconds }
+        let active = members.filter { $0.isTraining && $0.units == units }
         if isSmall {
-          Threads.forEachAlone(active.count) { active[$0].train(range, on: block, of: source) }
+          Threads.forEachChain(active.map(\.seconds), steps: range.count) {
+            active[$0].train(range.lowerBound + $1, on: block[$1], of: source)
+          }
         } else {
-          for member in active { member.train(range, on: block, of: source) }
+          for i in range {
+            for member in active { member.train(i, on: block[i - range.lowerBound], of: source) }
+          }
         }
       }
       step = range.upperBound
