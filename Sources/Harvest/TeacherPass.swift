@@ -43,7 +43,7 @@ package final class TeacherPass {
 
   package let streams: [Stream]
   private let model: TransformerModel
-  private let logits = LogitScratch()
+  private let logits = Scratch()
   private let targets = TargetScratch()
   private let unembedding = UnembeddingScratch()
 

@@ -25,6 +25,10 @@ struct CodeTiles: @unchecked Sendable {
   let latents: UnsafePointer<Int32>
   let nLatents: Int
 
+  @inline(__always) func entries(of token: Int) -> Range<Int> {
+    Int(starts[token])..<Int(starts[token] &+ counts[token])
+  }
+
   /// Calls `body` with each tile of the tokens `range`, ascending: latents from `first` on, and where the entries of each
   /// token among them begin and end.
   private func forEachTile(
@@ -155,7 +159,7 @@ extension SparseCode {
   }
 
   /// Lends `gradients` for writing while the rest is read.
-  fileprivate mutating func withGradients<R>(_ body: (SparseCode, inout [Float]) -> R) -> R {
+  mutating func withGradients<R>(_ body: (SparseCode, inout [Float]) -> R) -> R {
     var gradients: [Float] = []
     swap(&gradients, &self.gradients)
     defer { swap(&gradients, &self.gradients) }
@@ -207,23 +211,6 @@ func addDenseProducts(_ code: SparseCode, _ factors: [Float], _ weights: Strip, 
       let factors = Shared(factors)
       Threads.forEachRange(code.rows, grain: CodeTiles.tokens) {
         tiles.addProducts($0, factors.value.baseAddress!, weights, to: out)
-      }
-    }
-  }
-}
-
-/// Calls `body` with pieces of the latents, and of each piece Σ over the tokens b that use a latent of factor · x[b],
-/// [piece, d].
-func forEachDenseSums(
-  _ code: SparseCode, _ factors: [Float], of x: Strip, _ body: (_ latents: Range<Int>, _ sums: Strip) -> Void
-) {
-  factors.withUnsafeBufferPointer { factors in
-    code.withTiles { tiles in
-      let factors = Shared(factors)
-      Threads.forEachRange(code.nLatents, grain: CodeTiles.latentsOfPiece(code.nLatents)) { range in
-        let sums = Matrix(uninitialized: range.count, x.columns)
-        tiles.setSums(range, factors.value.baseAddress!, scale: 1, of: x, into: sums.strip)
-        body(range, sums.strip)
       }
     }
   }

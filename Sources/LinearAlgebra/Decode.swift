@@ -65,13 +65,17 @@ package func latentGradients(_ code: inout SparseCode, _ wDec: borrowing Matrix,
     "decoder [\(wDec.rows), \(d)], \(code.rows) rows for [\(dOut.rows), \(dOut.columns)]")
   if code.isDense { return setDenseGradients(&code, wDec.strip, dOut: dOut) }
   let (weights, outs) = (wDec.base, dOut.base)
-  let (starts, counts, latents) = (code.starts, code.counts, code.latents)
-  code.gradients.withUnsafeMutableBufferPointer { gradients in
-    let gradients = Shared(gradients)
-    Threads.forEachRange(counts.count, grain: 64) { range in
-      for b in range {
-        for entry in Int(starts[b])..<Int(starts[b] + counts[b]) {
-          gradients.value[entry] = dot(outs + b * d, weights + Int(latents[entry]) * d, count: d)
+  code.withGradients { code, gradients in
+    gradients.withUnsafeMutableBufferPointer { gradients in
+      code.withTiles { code in
+        let gradients = Shared(gradients.baseAddress!)
+        Threads.forEachRange(dOut.rows, grain: 64) { range in
+          let gradients = gradients.value
+          for b in range {
+            for entry in code.entries(of: b) {
+              gradients[entry] = dot(outs + b * d, weights + Int(code.latents[entry]) * d, count: d)
+            }
+          }
         }
       }
     }
@@ -91,12 +95,16 @@ package func decodeLatents(_ code: SparseCode, _ wDec: borrowing Matrix, bias: b
     }
     return addDenseProducts(code, code.values, wDec.strip, to: out)
   }
-  Threads.forEachRange(code.rows, grain: 64) { range in
-    for b in range {
-      let row = base + b * d
-      row.update(from: start, count: d)
-      accumulate(Int(code.starts[b])..<Int(code.starts[b] + code.counts[b]), into: row, count: d) {
-        (code.values[$0], weights + Int(code.latents[$0]) * d)
+  code.values.withUnsafeBufferPointer { values in
+    code.withTiles { code in
+      let values = Shared(values.baseAddress!)
+      Threads.forEachRange(out.rows, grain: 64) { range in
+        let values = values.value
+        for b in range {
+          let row = base + b * d
+          row.update(from: start, count: d)
+          accumulate(code.entries(of: b), into: row, count: d) { (values[$0], weights + Int(code.latents[$0]) * d) }
+        }
       }
     }
   }

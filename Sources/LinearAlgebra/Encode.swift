@@ -58,7 +58,7 @@ package func encodeLatents(
             tiles.forEach(in: range) { tile, first, width in
               for row in 0..<range.count {
                 selector.add(
-                  tile + row * EncoderTiles.latents, bias: tiles.bias + first, count: width, first: first,
+                  tile + row * tiles.stride, bias: tiles.bias + first, count: width, first: first,
                   row: isOneTile ? 0 : row)
                 if isOneTile { finish(row, as: 0) }
               }
@@ -97,30 +97,34 @@ struct EncoderTiles: @unchecked Sendable {
   let d: Int
   let n: Int
 
+  /// From row to row of a tile: no more than is used, so that it stays in cache.
+  var stride: Int { min(Self.latents, n) }
+
   var nPieces: Int { (tokens + Self.tokens - 1) / Self.tokens }
 
   func rows(of piece: Int) -> Range<Int> { piece * Self.tokens..<min(tokens, (piece + 1) * Self.tokens) }
 
-  /// Calls `body` with the products of every `step`-th token of `range` (rows of `EncoderTiles.latents` elements, without
-  /// bias) and each tile of latents, ascending: `width` of them from `first` on.
+  /// Calls `body` with the products of every `step`-th token of `range` (rows `stride` apart, without bias) and each tile of latents, ascending: `width` of them from `first` on.
   func forEach(
     in range: Range<Int>, step: Int = 1,
     _ body: (_ tile: UnsafeMutablePointer<Float>, _ first: Int, _ width: Int) -> Void
   ) {
     let rows = (range.count + step - 1) / step
-    let tile = UnsafeMutablePointer<Float>.allocate(capacity: rows * Self.latents)
-    defer { tile.deallocate() }
+    // A matrix: its memory is kept for the next.
+    let memory = Matrix(uninitialized: rows, self.stride)
+    let tile = memory.base
     // Read only.
     let tokens = UnsafeMutablePointer(mutating: x + range.lowerBound * d)
     let latents = UnsafeMutablePointer(mutating: wEnc)
-    for first in stride(from: 0, to: n, by: Self.latents) {
+    for first in Swift.stride(from: 0, to: n, by: Self.latents) {
       let width = min(Self.latents, n - first)
       gemm(
         Strip(base: tokens, rows: rows, columns: d, stride: d * step),
         Strip(base: latents + first * d, rows: width, columns: d, stride: d),
-        into: Strip(base: tile, rows: rows, columns: width, stride: Self.latents), transposeB: true)
+        into: Strip(base: tile, rows: rows, columns: width, stride: self.stride), transposeB: true)
       body(tile, first, width)
     }
+    withExtendedLifetime(memory) {}
   }
 
   /// All entries of each piece above `bound`, or above that of their latent in `bounds`.
@@ -133,7 +137,7 @@ struct EncoderTiles: @unchecked Sendable {
         let range = rows(of: piece)
         let collector = EntryCollector(rows: range.count, bound: bound, bounds: bounds)
         forEach(in: range) { tile, first, width in
-          collector.add(tile, stride: Self.latents, bias: bias + first, count: width, first: first)
+          collector.add(tile, stride: stride, bias: bias + first, count: width, first: first)
         }
         pieces[piece] = collector.finish()
       }

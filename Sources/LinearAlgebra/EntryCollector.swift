@@ -55,7 +55,7 @@ final class EntryCollector {
   ) {
     var end = used
     for i in stride(from: 0, to: count, by: 64) {
-      let found = bits(at: i, count: min(64, count - i)) {
+      let found = bits(at: i, count: min(64, count - i), areFew: first > 0) {
         preActs.lanes(at: $0) + bias.lanes(at: $0) .> limits($0)
       } isOneWanted: {
         preActs[$0] + bias[$0] > limit($0)

@@ -4,61 +4,65 @@
 /// The nonlinearity of a trained hidden layer: its slope follows from its result.
 package enum HiddenActivation: String, Codable, Sendable, CaseIterable {
   case tanh, relu
-
-  @inline(__always) fileprivate func value(_ x: Lanes) -> Lanes {
-    switch self {
-    case .tanh: LinearAlgebra.tanh(x)
-    case .relu: x.replacing(with: 0, where: x .<= 0)
-    }
-  }
-
-  @inline(__always) fileprivate func slope(_ y: Lanes) -> Lanes {
-    switch self {
-    case .tanh: 1 - y * y
-    case .relu: Lanes(repeating: 1).replacing(with: 0, where: y .<= 0)
-    }
-  }
 }
 
-/// x ← f(x + bias), in place; bias is [1, m].
-package func activate(_ x: inout Matrix, _ f: HiddenActivation, bias: borrowing Matrix) {
+/// x ← f(x + bias), in place; bias is [1, m]. Without f x + bias.
+package func activate(_ x: Strip, _ f: HiddenActivation?, bias: Strip) {
   let m = x.columns
-  precondition(bias.count == m, "\(bias.count) biases for \(m) columns")
-  let (xs, b) = (x.base, bias.base)
-  Threads.forEachRange(x.rows, grain: 64) { range in
+  precondition(bias.columns == m, "\(bias.columns) biases for \(m) columns")
+  let b = bias.base
+  @inline(__always) func apply(_ range: Range<Int>, _ f: (Lanes) -> Lanes) {
     for row in range {
-      let p = xs + row * m
+      let p = x.row(row)
       forEachLanes(m) { i, count in
-        let y = f.value(p.lanes(at: i, count: count) + b.lanes(at: i, count: count))
-        p.store(y, at: i, count: count)
+        p.store(f(p.lanes(at: i, count: count) + b.lanes(at: i, count: count)), at: i, count: count)
       }
     }
   }
+  Threads.forEachRange(x.rows, grain: 64) { range in
+    switch f {
+    case .tanh: apply(range) { tanh($0) }
+    case .relu: apply(range) { $0.replacing(with: 0, where: $0 .<= 0) }
+    case nil: apply(range) { $0 }
+    }
+  }
 }
 
-/// gradient ← gradient · f′, from dLoss/dy to dLoss/dPre, where y = f(pre) is given.
-package func passBack(_ gradient: inout Matrix, through f: HiddenActivation, result y: borrowing Matrix) {
+/// gradient ← gradient · f′, from dLoss/dy to dLoss/dPre, where y = f(pre) is given; without f it stays. Its sum over rows
+/// goes to `dBias` [1, m].
+package func passBack(
+  _ gradient: Strip, through f: HiddenActivation?, result y: Strip, dBias: Strip, accumulating: Bool = false
+) {
   let m = y.columns
   precondition(
-    gradient.rows == y.rows && gradient.columns == m, "[\(gradient.rows), \(gradient.columns)] for [\(y.rows), \(m)]")
-  let (g, ys) = (gradient.base, y.base)
-  Threads.forEachRange(y.rows, grain: 64) { range in
-    for row in range {
-      let (p, q) = (g + row * m, ys + row * m)
-      forEachLanes(m) { i, count in
-        p.store(p.lanes(at: i, count: count) * f.slope(q.lanes(at: i, count: count)), at: i, count: count)
+    gradient.rows == y.rows && gradient.columns == m && dBias.columns == m,
+    "[\(gradient.rows), \(gradient.columns)] for [\(y.rows), \(m)]")
+  setPieces(of: y.rows, to: [dBias], accumulating) { range, sums in
+    @inline(__always) func apply(_ slope: (Lanes) -> Lanes) {
+      for row in range {
+        let (p, q) = (gradient.row(row), y.row(row))
+        forEachLanes(m) { i, count in
+          let g = p.lanes(at: i, count: count) * slope(q.lanes(at: i, count: count))
+          p.store(g, at: i, count: count)
+          sums.store(sums.lanes(at: i, count: count) + g, at: i, count: count)
+        }
       }
+    }
+    switch f {
+    case .tanh: apply { 1 - $0 * $0 }
+    case .relu: apply { Lanes(repeating: 1).replacing(with: 0, where: $0 .<= 0) }
+    case nil: apply { _ in Lanes(repeating: 1) }
     }
   }
 }
 
-/// out = (x − mean x) / √(mean (x − mean x)² + ε) · weight + bias, row by row (`normalize`, on all threads).
+/// out = (x − mean x) / √(mean (x − mean x)² + ε) · weight + bias [+ other], row by row (`normalize`, on all threads).
 package func layerNorm(
-  _ x: borrowing Matrix, epsilon: Float, weight: borrowing Matrix, bias: borrowing Matrix, into out: inout Matrix
+  _ x: Strip, epsilon: Float, weight: Strip, bias: Strip, plus other: Strip? = nil, into out: Strip
 ) {
-  let (xs, outs, w, b) = (x.strip, out.strip, weight.strip, bias.strip)
   Threads.forEachRange(x.rows, grain: 64) { range in
-    normalize(xs.rows(range), .layer, epsilon: epsilon, weight: w, bias: b, into: outs.rows(range))
+    normalize(x.rows(range), .layer, epsilon: epsilon, weight: weight, bias: bias, into: out.rows(range))
+    if let other { add(other.rows(range), to: out.rows(range)) }
   }
 }
 
@@ -66,34 +70,22 @@ package func layerNorm(
 ///
 ///     dx = (g − mean g − x̂ · mean(g · x̂)) / √(variance + ε)
 ///
-/// Adds Σ over rows of dOut · x̂ and of dOut to the gradients of weight and bias, [1, m] each.
+/// Σ over rows of dOut · x̂ and of dOut go to the gradients of weight and bias, [1, m] each.
 package func passBackThroughLayerNorm(
-  _ gradient: inout Matrix, x: borrowing Matrix, epsilon: Float, weight: borrowing Matrix,
-  addingTo dWeight: inout Matrix, _ dBias: inout Matrix
+  _ gradient: Strip, x: Strip, epsilon: Float, weight: Strip, dWeight: Strip, dBias: Strip,
+  accumulating: Bool = false
 ) {
   let (rows, m) = (x.rows, x.columns)
   precondition(
-    gradient.rows == rows && gradient.columns == m && weight.count == m,
-    "[\(gradient.rows), \(gradient.columns)] and \(weight.count) weights for [\(rows), \(m)]")
-  let grain = 256
-  let nPieces = (rows + grain - 1) / grain
-  let weightParts = Matrix(nPieces, m)
-  let biasParts = Matrix(nPieces, m)
-  let (gs, xs, w, toWeight, toBias) = (gradient.base, x.base, weight.base, weightParts.base, biasParts.base)
-  Threads.forEachRange(rows, grain: grain) { range in
-    let (dWeight, dBias) = (toWeight + range.lowerBound / grain * m, toBias + range.lowerBound / grain * m)
+    gradient.rows == rows && gradient.columns == m && weight.columns == m,
+    "[\(gradient.rows), \(gradient.columns)] and \(weight.columns) weights for [\(rows), \(m)]")
+  let w = weight.base
+  setPieces(of: rows, to: [dWeight, dBias], accumulating) { range, sums in
+    let (dWeight, dBias) = (sums, sums + m)
     let perColumn = 1 / Float(m)
     for row in range {
-      let (g, a) = (gs + row * m, xs + row * m)
-      var sum = Lanes.zero
-      forEachLanes(m) { i, count in sum += a.lanes(at: i, count: count) }
-      let mean = sum.total * perColumn
-      var squares = Lanes.zero
-      forEachLanes(m) { i, count in
-        let e = a.lanes(at: i, count: count) - mean
-        squares += (e * e).keeping(first: count)
-      }
-      let inverse = 1 / (squares.total * perColumn + epsilon).squareRoot()
+      let (g, a) = (gradient.row(row), x.row(row))
+      let (mean, inverse) = centerAndScale(a, m, .layer, epsilon)
       var (total, along) = (Lanes.zero, Lanes.zero)
       forEachLanes(m) { i, count in
         let normalized = (a.lanes(at: i, count: count) - mean) * inverse
@@ -112,95 +104,43 @@ package func passBackThroughLayerNorm(
       }
     }
   }
-  addRows(weightParts, to: &dWeight)
-  addRows(biasParts, to: &dBias)
 }
 
-/// Which factor of a code's entries a sum over its uses takes.
-package enum EntryFactor: Sendable {
-  case value, gradient
-}
-
-/// out[j] (+)= Σ over the tokens b that use latent j of factor · x[b]: one side of `weightGradients`, for layers whose two
-/// sides differ in width. Tokens are added in ascending order.
-///
-/// - Parameters:
-///   - x: [B, d].
-///   - out: [n, d]; rows without uses become 0, or stay if `accumulating`.
-package func useSums(
-  _ code: SparseCode, _ index: LatentIndex, of factor: EntryFactor, times x: borrowing Matrix, into out: inout Matrix,
-  accumulating: Bool = false
-) {
+/// residual ← scale · (residual − x), for a reconstruction in it. Returns Σ (residual − x)².
+package func subtract(_ x: Strip, from residual: Strip, scale: Float) -> Double {
   let d = x.columns
   precondition(
-    out.rows == code.nLatents && out.columns == d && code.rows == x.rows,
-    "[\(out.rows), \(out.columns)] from \(code.nLatents) latents and [\(x.rows), \(d)]")
-  let (xs, outs) = (x.base, out.base)
-  let factors = factor == .value ? code.values : code.gradients
-  if code.isDense {
-    return forEachDenseSums(code, factors, of: x.strip) { range, sums in
-      for j in range {
-        let row = outs + j * d
-        if accumulating {
-          accumulate(sums.row(j - range.lowerBound), times: 1, into: row, count: d)
-        } else {
-          row.update(from: sums.row(j - range.lowerBound), count: d)
-        }
+    residual.rows == x.rows && residual.columns == d, "[\(x.rows), \(d)] from [\(residual.rows), \(residual.columns)]")
+  return reduce(x.rows, grain: 64) { range in
+    range.reduce(0.0) { sum, row in
+      let (p, q) = (residual.row(row), x.row(row))
+      var squares = Lanes.zero
+      forEachLanes(d) { i, count in
+        let e = p.lanes(at: i, count: count) - q.lanes(at: i, count: count)
+        squares += e * e
+        p.store(scale * e, at: i, count: count)
       }
-    }
-  }
-  Threads.forEachRange(code.nLatents, grain: 32) { range in
-    for j in range {
-      let row = outs + j * d
-      if !accumulating { row.update(repeating: 0, count: d) }
-      accumulate(Int(index.starts[j])..<Int(index.starts[j + 1]), into: row, count: d) {
-        (factors[Int(index.entries[$0])], xs + Int(index.tokens[$0]) * d)
-      }
+      return sum + Double(squares.total)
     }
   }
 }
 
-/// Σ of the uses' gradients per latent: that of the encoder's bias, [1, n].
-package func addGradientSums(_ code: SparseCode, _ index: LatentIndex, into out: inout Matrix, accumulating: Bool) {
-  precondition(out.count == code.nLatents, "\(out.count) sums for \(code.nLatents) latents")
-  if code.isDense {
-    let sums = code.sumsByLatent(of: code.gradients)
-    if accumulating { out.add(sums) } else { out = sums }
-    return
-  }
-  for j in 0..<code.nLatents {
-    var sum: Float = 0
-    for use in Int(index.starts[j])..<Int(index.starts[j + 1]) { sum += code.gradients[Int(index.entries[use])] }
-    out.base[j] = accumulating ? out.base[j] + sum : sum
-  }
-}
-
-/// out = Σ over a token's entries of gradient · weights[latent]: dLoss/dx of a sparse encoder, for weights [n, d].
-package func inputGradients(_ code: SparseCode, _ weights: borrowing Matrix, into out: Strip) {
-  let d = weights.columns
-  precondition(
-    weights.rows == code.nLatents && out.rows == code.rows && out.columns == d,
-    "weights [\(weights.rows), \(d)], \(code.rows) rows into [\(out.rows), \(out.columns)]")
-  if code.isDense {
-    out.fill(0)
-    return addDenseProducts(code, code.gradients, weights.strip, to: out)
-  }
-  let w = weights.base
-  Threads.forEachRange(code.rows, grain: 64) { range in
-    for b in range {
-      let row = out.row(b)
-      row.update(repeating: 0, count: d)
-      accumulate(Int(code.starts[b])..<Int(code.starts[b] + code.counts[b]), into: row, count: d) {
-        (code.gradients[$0], w + Int(code.latents[$0]) * d)
-      }
+/// Each of `totals` [1, m] (+)= a sum over rows: `body` adds those of a piece of 256 rows to zeros, which lie one after the
+/// other, and the pieces are added in order.
+private func setPieces(
+  of rows: Int, to totals: [Strip], _ accumulating: Bool,
+  _ body: (_ rows: Range<Int>, _ sums: UnsafeMutablePointer<Float>) -> Void
+) {
+  let grain = 256
+  let m = totals[0].columns
+  let parts = Matrix((rows + grain - 1) / grain, totals.count * m)
+  let strip = parts.strip
+  Threads.forEachRange(rows, grain: grain) { body($0, strip.row($0.lowerBound / grain)) }
+  for (i, total) in totals.enumerated() {
+    if !accumulating { total.fill(0) }
+    for piece in 0..<parts.rows {
+      accumulate(parts.base + (piece * totals.count + i) * m, times: 1, into: total.base, count: m)
     }
-  }
-}
-
-private func addRows(_ parts: borrowing Matrix, to total: inout Matrix) {
-  precondition(total.count == parts.columns, "\(parts.columns) columns to \(total.count)")
-  for piece in 0..<parts.rows {
-    accumulate(parts.base + piece * parts.columns, times: 1, into: total.base, count: parts.columns)
   }
 }
 
@@ -212,15 +152,6 @@ private func addRows(_ parts: borrowing Matrix, to total: inout Matrix) {
     i += 16
   }
   if i < n { body(i, n - i) }
-}
-
-extension SIMD16<Float> {
-  @inline(__always) fileprivate func keeping(first count: Int) -> Lanes {
-    if count == 16 { return self }
-    var kept = Lanes.zero
-    for i in 0..<count { kept[i] = self[i] }
-    return kept
-  }
 }
 
 extension UnsafeMutablePointer<Float> {

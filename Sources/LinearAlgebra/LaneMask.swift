@@ -8,14 +8,16 @@
 /// A bit per number `i ..< i + count`, at most 64 of them, from the first on.
 ///
 /// - Parameters:
+///   - areFew: whether all 64 are looked at together first.
 ///   - isWanted: of the 16 numbers from an index on.
 ///   - isOneWanted: of one number.
 @inline(__always) func bits(
-  at i: Int, count: Int, isWanted: (Int) -> SIMDMask<SIMD16<Int32>>, isOneWanted: (Int) -> Bool
+  at i: Int, count: Int, areFew: Bool, isWanted: (Int) -> SIMDMask<SIMD16<Int32>>, isOneWanted: (Int) -> Bool
 ) -> UInt64 {
   if count == 64 {
-    return UInt64(bitMask(isWanted(i), isWanted(i &+ 16)))
-      | UInt64(bitMask(isWanted(i &+ 32), isWanted(i &+ 48))) << 32
+    let masks = (isWanted(i), isWanted(i &+ 16), isWanted(i &+ 32), isWanted(i &+ 48))
+    if areFew, bitMask(masks.0 .| masks.1 .| masks.2 .| masks.3) == 0 { return 0 }
+    return UInt64(bitMask(masks.0, masks.1)) | UInt64(bitMask(masks.2, masks.3)) << 32
   }
   var bits: UInt64 = 0
   for start in stride(from: 0, to: count & ~15, by: 16) { bits |= UInt64(bitMask(isWanted(i &+ start))) << start }

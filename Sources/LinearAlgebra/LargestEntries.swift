@@ -44,7 +44,7 @@ extension EncoderTiles {
     var histogram = MagnitudeHistogram()
     let rows = (range.count + step - 1) / step
     forEach(in: range, step: step) { tile, first, width in
-      for row in 0..<rows { histogram.add(tile + row * Self.latents, bias: bias + first, count: width) }
+      for row in 0..<rows { histogram.add(tile + row * stride, bias: bias + first, count: width) }
     }
     return histogram
   }

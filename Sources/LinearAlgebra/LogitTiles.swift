@@ -1,16 +1,3 @@
-/// Memory for the logits of some rows; keep one and pass it to every call.
-package final class LogitScratch {
-  private var matrix = Matrix(0, 0)
-
-  package init() {}
-
-  /// [rows, columns] of anything.
-  func reserve(_ rows: Int, _ columns: Int) -> Strip {
-    if matrix.count < rows * columns { matrix = Matrix(uninitialized: 1, rows * columns) }
-    return matrix.strip.shaped(rows, columns)
-  }
-}
-
 /// Rows of a tile of logits over a vocabulary of `v`: about 64 MiB, at least 64 rows, without which the product spends
 /// its time packing the unembedding, and at most 1,024.
 func rowsPerLogitTile(_ v: Int) -> Int { max(64, min(1024, (16 << 20) / max(1, v) / 16 * 16)) }
@@ -22,13 +9,13 @@ func rowsPerLogitTile(_ v: Int) -> Int { max(64, min(1024, (16 << 20) / max(1, v
 ///   - unembedding: [V, D].
 ///   - body: called with [rows, V] logits, which it may overwrite, and the rows of `states` they belong to, in order.
 package func forEachLogitTile<E: Error>(
-  _ states: Strip, unembedding: Strip, scratch: LogitScratch,
+  _ states: Strip, unembedding: Strip, scratch: Scratch,
   _ body: (_ logits: Strip, _ rows: Range<Int>) throws(E) -> Void
 ) throws(E) {
   let perTile = rowsPerLogitTile(unembedding.rows)
   for start in stride(from: 0, to: states.rows, by: perTile) {
     let rows = start..<min(states.rows, start + perTile)
-    let logits = scratch.reserve(rows.count, unembedding.rows)
+    let logits = scratch.strip(rows.count, unembedding.rows)
     tiledProduct(states.rows(rows), unembedding, into: logits, transposeB: true)
     try body(logits, rows)
   }

@@ -42,6 +42,13 @@ package final class Parameter {
     self.value = value
   }
 
+  /// The gradient's memory, of which every element is about to be written.
+  package func overwrittenGradient() -> Strip {
+    usedRows = nil
+    (hasSums, hasStaleRows) = (false, false)
+    return rowGradient.strip
+  }
+
   /// Says that `rowGradient` and `sums` have just been written in rows `used`, and the other rows set to 0 or, with
   /// `leavesUnusedRows`, left alone.
   package func setUsedRows(_ used: [Int32]) {

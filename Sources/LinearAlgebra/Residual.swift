@@ -45,3 +45,25 @@ package func gatherRows(_ table: Strip, _ ids: ArraySlice<UInt32>, into out: Str
     i += 1
   }
 }
+
+/// Adds the `parts` in order to the `totals` (rows without gaps), which lie in each part one after the other: gradients that
+/// threads have added up on their own.
+package func addSums(_ parts: [SharedMatrix], to totals: [Strip]) {
+  if parts.isEmpty { return }
+  let grain = 1 << 12
+  var pieces: [(total: UnsafeMutablePointer<Float>, place: Int, count: Int)] = []
+  var place = 0
+  for total in totals {
+    precondition(total.stride == total.columns || total.rows <= 1, "rows of \(total.columns), \(total.stride) apart")
+    let count = total.rows * total.columns
+    for start in stride(from: 0, to: count, by: grain) {
+      pieces.append((total.base + start, place + start, min(grain, count - start)))
+    }
+    place += count
+  }
+  precondition(parts.allSatisfy { $0.matrix.count == place }, "parts are not of \(place) elements")
+  Threads.forEach(pieces.count) { i in
+    let piece = pieces[i]
+    for part in parts { accumulate(part.matrix.base + piece.place, times: 1, into: piece.total, count: piece.count) }
+  }
+}

@@ -224,21 +224,6 @@ package struct LatentIndex: Sendable {
 }
 
 extension SparseCode {
-  /// Σ of `factors`, one per entry, over the tokens of each latent, in pieces of 512 tokens. [1, n]
-  func sumsByLatent(of factors: [Float]) -> Matrix {
-    let grain = 512
-    let nPieces = (rows + grain - 1) / grain
-    let partials = Matrix(nPieces, nLatents)
-    let base = partials.base
-    Threads.forEachRange(rows, grain: grain) { piece in
-      let sums = base + piece.lowerBound / grain * nLatents
-      for b in piece {
-        for entry in Int(starts[b])..<Int(starts[b] + counts[b]) { sums[Int(latents[entry])] += factors[entry] }
-      }
-    }
-    return columnSums(partials)
-  }
-
   /// The same entries with other values, one for each place of `values`.
   package func replacing(values: [Float]) -> SparseCode {
     precondition(values.count == self.values.count, "\(values.count) values for \(self.values.count)")

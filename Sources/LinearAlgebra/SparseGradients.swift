@@ -24,12 +24,25 @@ package func weightGradients(
   dDec: inout Matrix, dEnc: inout Matrix, dBias: inout Matrix, accumulating: Bool = false, leavingUnused: Bool = false,
   sums: (dec: GradientSums, enc: GradientSums)? = nil, unitDecoder: Strip? = nil
 ) {
+  weightGradients(
+    code, index, rows: rows, residual: residual, nested: nested, scale: scale, x: x, dDec: dDec.strip, dEnc: dEnc.strip,
+    dBias: dBias.strip, accumulating: accumulating, leavingUnused: leavingUnused, sums: sums, unitDecoder: unitDecoder)
+}
+
+/// The same into strips whose rows follow one another without gaps.
+package func weightGradients(
+  _ code: SparseCode, _ index: LatentIndex, rows: [Int32]? = nil, residual: Strip,
+  nested: NestedResiduals? = nil, scale: Float, x: Strip,
+  dDec: Strip, dEnc: Strip, dBias: Strip, accumulating: Bool = false, leavingUnused: Bool = false,
+  sums: (dec: GradientSums, enc: GradientSums)? = nil, unitDecoder: Strip? = nil
+) {
   let (dIn, dOut) = (x.columns, residual.columns)
   precondition(
-    residual.stride == dOut && x.stride == dIn && dDec.columns == dOut && dEnc.columns == dIn,
+    residual.stride == dOut && x.stride == dIn && dDec.columns == dOut && dEnc.columns == dIn && dDec.stride == dOut
+      && dEnc.stride == dIn,
     "widths \(dIn) and \(dOut)")
   precondition(
-    rows?.count ?? dDec.rows == code.nLatents && dEnc.rows == dDec.rows && dBias.count == dDec.rows,
+    rows?.count ?? dDec.rows == code.nLatents && dEnc.rows == dDec.rows && dBias.columns == dDec.rows,
     "\(code.nLatents) latents")
   precondition(nested.map { $0.nLatents == code.nLatents && $0.strips[0].columns == dOut } ?? true, "nested residuals")
   precondition(

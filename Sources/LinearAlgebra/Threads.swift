@@ -48,8 +48,13 @@ package enum Threads {
   @TaskLocal private static var isAlone = false
 
   /// As `forEach`, for bodies that are work of their own: what they call of this type runs on the thread they have.
-  package static func forEachAlone(_ n: Int, _ body: (Int) -> Void) {
-    forEach(n) { i in $isAlone.withValue(true) { body(i) } }
+  package static func forEachAlone(_ n: Int, _ body: (Int) -> Void) { forEachAlone(n) { _, i in body(i) } }
+
+  /// The same with the worker's number.
+  package static func forEachAlone(
+    _ n: Int, limit: Int = .max, withWorker body: (_ worker: Int, _ i: Int) -> Void
+  ) {
+    forEach(n, limit: limit) { worker, i in $isAlone.withValue(true) { body(worker, i) } }
   }
 
   /// Goes through chains of `steps` steps. Those of one chain come one after the other; chains are work of their own, as in

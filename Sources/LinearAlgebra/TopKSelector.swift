@@ -45,7 +45,7 @@ final class TopKSelector {
     // that set the threshold and lose the tie.
     var least = first == 0 ? max(threshold, Float.leastNonzeroMagnitude) : threshold.nextUp
     for i in stride(from: 0, to: count, by: 64) {
-      let found = bits(at: i, count: min(64, count - i)) {
+      let found = bits(at: i, count: min(64, count - i), areFew: first > 0) {
         preActs.lanes(at: $0) + bias.lanes(at: $0) .>= least
       } isOneWanted: {
         preActs[$0] + bias[$0] >= least

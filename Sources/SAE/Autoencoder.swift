@@ -96,4 +96,12 @@ package struct StepLosses: Sendable, Equatable {
   /// Active latents per token.
   package var l0 = 0.0
   package var nDead = 0
+
+  /// Adds what rules add up part by part.
+  mutating func add(_ part: StepLosses) {
+    l1 += part.l1
+    sparsity += part.sparsity
+    aux += part.aux
+    total += part.total
+  }
 }

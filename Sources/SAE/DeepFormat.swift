@@ -52,7 +52,7 @@ enum DeepFormat {
       decoderActivation: deep.decoderActivation, layerNorm: deep.layerNorm, residual: deep.residual,
       metadata: .init(provenance))
     let tensors = sae.parameters.map { parameter in
-      let value = parameter === sae.wEnc ? parameter.value.transposed() : parameter.value.copy()
+      let value = parameter === sae.network.wEnc ? parameter.value.transposed() : parameter.value.copy()
       return SafetensorsWriter.Tensor(parameter.name, shape: fileShape(of: parameter, in: sae), value)
     }
     try SAELensFormat.write(tensors, firingFrequency: firingFrequency, configuration, to: folder)
@@ -83,11 +83,11 @@ enum DeepFormat {
     let wEnc = try file.matrix("W_enc", shape: [widths.0, shape.dSAE], rows: widths.0)
     _ = try file.matrix("W_dec", shape: [shape.dSAE, widths.1], rows: shape.dSAE)
     let sae = try Deep(zeroed: shape)
-    for parameter in sae.parameters where parameter !== sae.wEnc {
+    for parameter in sae.parameters where parameter !== sae.network.wEnc {
       parameter.value = try file.matrix(
         parameter.name, shape: fileShape(of: parameter, in: sae), rows: parameter.value.rows)
     }
-    sae.wEnc.value = wEnc.transposed()
+    sae.network.wEnc.value = wEnc.transposed()
     sae.inputScale = configuration.inputScale
     sae.standardizesTokens = configuration.normalizeActivations == .layerNorm
     return (sae, configuration.metadata.provenance)
@@ -96,7 +96,7 @@ enum DeepFormat {
   /// Vectors have one dimension, also where a matrix of one row might be meant: weights have two.
   private static func fileShape(of parameter: Parameter, in sae: Deep) -> [Int] {
     let (rows, columns) = (parameter.value.rows, parameter.value.columns)
-    if parameter === sae.wEnc { return [columns, rows] }
-    return parameter.name.hasSuffix(".weight") || parameter === sae.wDec ? [rows, columns] : [columns]
+    if parameter === sae.network.wEnc { return [columns, rows] }
+    return parameter.name.hasSuffix(".weight") || parameter === sae.network.wDec ? [rows, columns] : [columns]
   }
 }

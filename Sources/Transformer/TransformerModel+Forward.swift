@@ -115,7 +115,7 @@ extension TransformerModel {
   /// Logits of all rows of a final state, as many at a time as fit into a tile of about 64 MiB (see
   /// `LinearAlgebra.forEachLogitTile`); the body may overwrite them.
   package func forEachLogitTile<E: Error>(
-    _ finalState: borrowing Matrix, scratch: LogitScratch,
+    _ finalState: borrowing Matrix, scratch: Scratch,
     _ body: (_ logits: Strip, _ rows: Range<Int>) throws(E) -> Void
   ) throws(E) {
     try LinearAlgebra.forEachLogitTile(finalState.strip, unembedding: unembedding, scratch: scratch, body)

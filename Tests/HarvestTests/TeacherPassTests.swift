@@ -41,7 +41,7 @@ import Transformer
         let batch = TokenBatch(ids: ids, nSequences: lengths.count, nPositions: context)
         try model.forward(batch, wantsFinalState: true, workspace: workspace)
         let top = workspace.finalState.copy()
-        model.forEachLogitTile(top, scratch: LogitScratch()) { logits, rows in
+        model.forEachLogitTile(top, scratch: Scratch()) { logits, rows in
           let best = selectTargets(logits, .topK(1), scratch: TargetScratch())
           for (i, row) in rows.enumerated() where (row + 1) % context != 0 { ids[row + 1] = best.tokens[i] }
         }

@@ -6,42 +6,81 @@ import Testing
 @Suite struct HiddenLayersTests {
   static let shapes = [(0, 3), (1, 1), (3, 16), (7, 35), (513, 5)]
 
-  @Test(arguments: HiddenActivation.allCases, shapes)
-  func activationsAndTheirSlopesEqualTheDefinition(f: HiddenActivation, shape: (Int, Int)) {
+  @Test(arguments: [HiddenActivation.tanh, .relu, nil], shapes)
+  func activationsAndTheirSlopesEqualTheDefinition(f: HiddenActivation?, shape: (Int, Int)) {
     let (rows, columns) = shape
     var random = SeededGenerator(seed: 31)
     let x = random.floats(rows * columns, in: -3...3)
     let bias = random.floats(columns)
     let given = random.floats(rows * columns)
-    var y = Matrix(rows, columns, x)
-    activate(&y, f, bias: Matrix(1, columns, bias))
-    var gradient = Matrix(rows, columns, given)
-    passBack(&gradient, through: f, result: y)
+    let (y, biases) = (SharedMatrix(Matrix(rows, columns, x)), SharedMatrix(Matrix(1, columns, bias)))
+    activate(y.matrix.strip, f, bias: biases.matrix.strip)
+    let gradient = SharedMatrix(Matrix(rows, columns, given))
+    let sums = SharedMatrix(Matrix(1, columns, repeating: 7))
+    passBack(gradient.matrix.strip, through: f, result: y.matrix.strip, dBias: sums.matrix.strip)
+    var dBias = [Double](repeating: 0, count: columns)
+    let (found, slopes) = (y.matrix.values, gradient.matrix.values)
     for i in 0..<rows * columns {
       let pre = Double(x[i] + bias[i % columns])
-      let value = f == .tanh ? Foundation.tanh(pre) : max(0, pre)
-      let slope = f == .tanh ? 1 - value * value : pre > 0 ? 1 : 0
-      #expect(abs(Double(y.values[i]) - value) < 1e-6)
-      #expect(abs(Double(gradient.values[i]) - slope * Double(given[i])) < 1e-6)
+      let value = f == .tanh ? Foundation.tanh(pre) : f == .relu ? max(0, pre) : pre
+      let slope = f == .tanh ? 1 - value * value : f == nil || pre > 0 ? 1 : 0
+      dBias[i % columns] += slope * Double(given[i])
+      #expect(abs(Double(found[i]) - value) < 1e-6)
+      #expect(abs(Double(slopes[i]) - slope * Double(given[i])) < 1e-6)
     }
+    #expect(zip(sums.matrix.values, dBias).allSatisfy { abs(Double($0) - $1) < 1e-4 })
+    // A second time without slopes, added.
+    passBack(
+      gradient.matrix.strip, through: nil, result: y.matrix.strip, dBias: sums.matrix.strip, accumulating: true)
+    #expect(zip(sums.matrix.values, dBias).allSatisfy { abs(Double($0) - 2 * $1) < 1e-4 })
   }
 
   @Test(arguments: shapes)
-  func layerNormAndItsGradientsEqualTheDefinition(shape: (Int, Int)) {
+  func errorsAndTheirGradientsEqualTheDefinition(shape: (Int, Int)) {
+    let (rows, d) = shape
+    var random = SeededGenerator(seed: 34)
+    let (recon, x) = (random.floats(rows * d), random.floats(rows * d))
+    let (residual, target) = (SharedMatrix(Matrix(rows, d, recon)), SharedMatrix(Matrix(rows, d, x)))
+    let squares = subtract(target.matrix.strip, from: residual.matrix.strip, scale: 0.25)
+    let errors = zip(recon, x).map { $0 - $1 }
+    #expect(residual.matrix.values == errors.map { 0.25 * $0 })
+    let expected = errors.reduce(0.0) { $0 + Double($1) * Double($1) }
+    #expect(abs(squares - expected) <= 1e-5 * expected)
+  }
+
+  @Test(arguments: [[], [0], [1], [7, 4099, 1], [3, 8192]], [0, 1, 3])
+  func sumsOfPartsAreAddedInOrder(counts: [Int], nParts: Int) {
+    var random = SeededGenerator(seed: 35)
+    let totals = counts.map { SharedMatrix(Matrix(1, $0, random.floats($0))) }
+    let parts = (0..<nParts).map { _ in
+      SharedMatrix(Matrix(1, counts.reduce(0, +), random.floats(counts.reduce(0, +))))
+    }
+    var expected = totals.flatMap { $0.matrix.values }
+    for part in parts { expected = zip(expected, part.matrix.values).map { $0 + $1 } }
+    addSums(parts, to: totals.map { $0.matrix.strip })
+    #expect(difference(totals.flatMap { $0.matrix.values }, expected) == nil)
+  }
+
+  @Test(arguments: shapes, [false, true])
+  func layerNormAndItsGradientsEqualTheDefinition(shape: (Int, Int), accumulating: Bool) {
     let (rows, m) = shape
     var random = SeededGenerator(seed: 32)
     let (x, given) = (random.floats(rows * m, in: -2...2), random.floats(rows * m))
-    let (weight, bias) = (random.floats(m), random.floats(m))
-    var out = Matrix(rows, m)
+    let (weight, bias, other) = (random.floats(m), random.floats(m), random.floats(rows * m))
+    let (weights, biases) = (SharedMatrix(Matrix(1, m, weight)), SharedMatrix(Matrix(1, m, bias)))
+    let (input, added) = (SharedMatrix(Matrix(rows, m, x)), SharedMatrix(Matrix(rows, m, other)))
+    let result = SharedMatrix(Matrix(rows, m))
     layerNorm(
-      Matrix(rows, m, x), epsilon: 1e-3, weight: Matrix(1, m, weight), bias: Matrix(1, m, bias), into: &out)
-    var gradient = Matrix(rows, m, given)
-    // One is added to.
-    var weightSum = Matrix(1, m, repeating: 1)
-    var biasSum = Matrix(1, m)
+      input.matrix.strip, epsilon: 1e-3, weight: weights.matrix.strip, bias: biases.matrix.strip,
+      plus: accumulating ? added.matrix.strip : nil, into: result.matrix.strip)
+    let passed = SharedMatrix(Matrix(rows, m, given))
+    let weightSum = SharedMatrix(Matrix(1, m, repeating: 1))
+    let biasSum = SharedMatrix(Matrix(1, m))
     passBackThroughLayerNorm(
-      &gradient, x: Matrix(rows, m, x), epsilon: 1e-3, weight: Matrix(1, m, weight), addingTo: &weightSum, &biasSum)
-    var (dWeight, dBias) = ([Double](repeating: 1, count: m), [Double](repeating: 0, count: m))
+      passed.matrix.strip, x: input.matrix.strip, epsilon: 1e-3, weight: weights.matrix.strip,
+      dWeight: weightSum.matrix.strip, dBias: biasSum.matrix.strip, accumulating: accumulating)
+    let start = accumulating ? 1.0 : 0
+    var (dWeight, dBias) = ([Double](repeating: start, count: m), [Double](repeating: 0, count: m))
     for i in 0..<rows {
       let row = (0..<m).map { Double(x[i * m + $0]) }
       let mean = row.reduce(0, +) / Double(m)
@@ -51,59 +90,17 @@ import Testing
       let meanWeighted = weighted.reduce(0, +) / Double(m)
       let along = zip(weighted, normalized).reduce(0) { $0 + $1.0 * $1.1 } / Double(m)
       for j in 0..<m {
-        #expect(abs(Double(out[i, j]) - (normalized[j] * Double(weight[j]) + Double(bias[j]))) < 2e-5)
+        let out = Double(result.matrix[i, j]) - (accumulating ? Double(other[i * m + j]) : 0)
+        #expect(abs(out - (normalized[j] * Double(weight[j]) + Double(bias[j]))) < 2e-5)
         let expected = (weighted[j] - meanWeighted - normalized[j] * along) / deviation
-        #expect(abs(Double(gradient[i, j]) - expected) < 1e-4 * max(1, abs(expected)))
+        #expect(abs(Double(passed.matrix[i, j]) - expected) < 1e-4 * max(1, abs(expected)))
         dWeight[j] += Double(given[i * m + j]) * normalized[j]
         dBias[j] += Double(given[i * m + j])
       }
     }
     for j in 0..<m {
-      #expect(abs(Double(weightSum[0, j]) - dWeight[j]) < 1e-4)
-      #expect(abs(Double(biasSum[0, j]) - dBias[j]) < 1e-4)
+      #expect(abs(Double(weightSum.matrix[0, j]) - dWeight[j]) < 1e-4)
+      #expect(abs(Double(biasSum.matrix[0, j]) - dBias[j]) < 1e-4)
     }
-  }
-
-  @Test(arguments: [(0, 1, 1), (1, 1, 1), (5, 7, 3), (601, 37, 19)])
-  func sumsOverUsesEqualTheDefinition(tokens: Int, latents: Int, d: Int) {
-    var random = SeededGenerator(seed: 33)
-    let rows = (0..<tokens).map { _ in
-      (0..<latents).filter { _ in Bool.random(using: &random) }.map { (latent: $0, value: Float($0 + 1) / 7) }
-    }
-    var code = SparseCode(nLatents: latents, rows: rows)
-    let (x, weights) = (random.floats(tokens * d), random.floats(latents * d))
-    var out = Matrix(tokens, d, x)
-    latentGradients(&code, Matrix(latents, d, weights), dOut: out.strip)
-    out.fill(0)
-    let index = code.byLatent()
-    var values = Matrix(latents, d)
-    var gradients = Matrix(latents, d, repeating: 1)
-    useSums(code, index, of: .value, times: Matrix(tokens, d, x), into: &values)
-    useSums(code, index, of: .gradient, times: Matrix(tokens, d, x), into: &gradients, accumulating: true)
-    var bias = Matrix(1, latents, repeating: 2)
-    let input = Matrix(tokens, d)
-    addGradientSums(code, index, into: &bias, accumulating: true)
-    inputGradients(code, Matrix(latents, d, weights), into: input.strip)
-
-    var expected = (
-      values: [Double](repeating: 0, count: latents * d), gradients: [Double](repeating: 1, count: latents * d),
-      bias: [Double](repeating: 2, count: latents), input: [Double](repeating: 0, count: tokens * d)
-    )
-    for (b, row) in rows.enumerated() {
-      for (latent, value) in row {
-        let gradient = (0..<d).reduce(0.0) { $0 + Double(x[b * d + $1] * weights[latent * d + $1]) }
-        expected.bias[latent] += gradient
-        for i in 0..<d {
-          expected.values[latent * d + i] += Double(value * x[b * d + i])
-          expected.gradients[latent * d + i] += gradient * Double(x[b * d + i])
-          expected.input[b * d + i] += gradient * Double(weights[latent * d + i])
-        }
-      }
-    }
-    func agrees(_ found: borrowing Matrix, _ expected: [Double]) -> Bool {
-      zip(found.values, expected).allSatisfy { abs(Double($0) - $1) < 1e-4 * max(1, abs($1)) }
-    }
-    #expect(agrees(values, expected.values) && agrees(gradients, expected.gradients))
-    #expect(agrees(bias, expected.bias) && agrees(input, expected.input))
   }
 }

@@ -121,7 +121,7 @@ import Testing
     var whole = Matrix(1500, 5)
     gemm(states, unembedding, into: &whole, transposeB: true)
     var next = 0
-    let scratch = LogitScratch()
+    let scratch = Scratch()
     forEachLogitTile(states.strip, unembedding: unembedding.strip, scratch: scratch) { logits, rows in
       #expect(rows.lowerBound == next && logits.rows == rows.count && logits.columns == 5)
       for i in 0..<logits.rows {

@@ -21,13 +21,14 @@ import Testing
     return "no error"
   }
 
-  @Test(arguments: [DeepShape.Sparse.relu, .topk], [10, 1])
-  func partsOfABatchAddUpToTheWhole(sparse: DeepShape.Sparse, partRows: Int) throws {
+  /// Tokens of a part and of a lane.
+  @Test(arguments: [DeepShape.Sparse.relu, .topk], [(10, nil), (1, nil), (37, 5), (2, 9), (8, 1)])
+  func partsOfABatchAddUpToTheWhole(sparse: DeepShape.Sparse, rows: (part: Int, lane: Int?)) throws {
     var random = SeededGenerator(seed: 41)
     let x = Matrix(37, 7, random.floats(37 * 7, in: -2...2))
     let configuration = configuration { $0.sparse = sparse }
     let (whole, cut) = (try Deep(configuration, seed: 1), try Deep(configuration, seed: 1))
-    cut.partRows = partRows
+    (cut.partRows, cut.laneRows) = rows
     let expected = whole.computeGradients(x)
     for isSplit in [false, true] {
       cut.activity = try Deep(configuration, seed: 1).activity

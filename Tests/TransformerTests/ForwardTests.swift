@@ -61,7 +61,7 @@ import Transformer
     #expect(state.values == workspace.finalState.values)
     let whole = model.logits(workspace.finalState)
     var nRows = 0
-    model.forEachLogitTile(state, scratch: LogitScratch()) { logits, rows in
+    model.forEachLogitTile(state, scratch: Scratch()) { logits, rows in
       for i in 0..<logits.rows {
         logits.withSpan(row: i) { row in
           for j in 0..<whole.columns { #expect(abs(row[j] - whole[rows.lowerBound + i, j]) < 1e-5) }

@@ -1,8 +1,15 @@
 import LinearAlgebra
 
 /// A hidden layer of a `deep` autoencoder: out = norm(f(x·W + b)), where f may be missing (the last layer) and norm is a
-/// LayerNorm or nothing. Keeps what its gradients need of the rows that `forward` last saw.
+/// LayerNorm or nothing.
 final class DeepLayer {
+  /// Where a layer's gradients are added up, each of its parameter's shape.
+  struct Sums {
+    let weight: Strip
+    let bias: Strip
+    let norm: (weight: Strip, bias: Strip)?
+  }
+
   /// [m, width]; row i is what element i of the input adds to the result.
   let weight: Parameter
   /// [1, width]
@@ -12,9 +19,6 @@ final class DeepLayer {
   private let activation: HiddenActivation?
   /// torch's.
   private let epsilon: Float = 1e-5
-  /// f(x·W + b), and the whole result where a norm follows. [rows, width]
-  private var acts = Matrix(0, 0)
-  private var normed = Matrix(0, 0)
 
   init(_ name: String, from width: Int, to out: Int, _ activation: HiddenActivation?, hasNorm: Bool) {
     weight = Parameter("\(name).weight", Matrix(width, out))
@@ -30,41 +34,37 @@ final class DeepLayer {
 
   var parameters: [Parameter] { [weight, bias] + (norm.map { [$0.weight, $0.bias] } ?? []) }
 
-  /// The result for `x` [rows, m], kept until the next call.
-  func forward(_ x: borrowing Matrix) {
-    let width = weight.value.columns
-    if acts.rows != x.rows { acts = Matrix(uninitialized: x.rows, width) }
-    gemm(x, weight.value, into: &acts)
-    if let activation {
-      activate(&acts, activation, bias: bias.value)
-    } else {
-      let (rows, shift) = (acts.strip, bias.value.strip)
-      Threads.forEachRange(acts.rows, grain: 64) { addBias(shift, to: rows.rows($0)) }
+  var width: Int { weight.value.columns }
+
+  /// For `x` [rows, m]: `acts` = f(x·W + b), and `result` = norm(acts) [+ other], which is not written where it would be the
+  /// same. All [rows, width].
+  func forward(_ x: Strip, acts: Strip, plus other: Strip? = nil, result: Strip) {
+    tiledProduct(x, weight.value.strip, into: acts)
+    activate(acts, activation, bias: bias.value.strip)
+    if let norm {
+      layerNorm(
+        acts, epsilon: epsilon, weight: norm.weight.value.strip, bias: norm.bias.value.strip, plus: other, into: result)
+    } else if let other {
+      result.assign(acts)
+      add(other, to: result)
     }
-    guard let norm else { return }
-    if normed.rows != x.rows { normed = Matrix(uninitialized: x.rows, width) }
-    layerNorm(acts, epsilon: epsilon, weight: norm.weight.value, bias: norm.bias.value, into: &normed)
   }
 
-  /// Lends what `forward` made.
-  func withResult<R: ~Copyable>(_ body: (borrowing Matrix) -> R) -> R { norm == nil ? body(acts) : body(normed) }
-
-  /// From dLoss/dResult to dLoss/d(x·W + b), in place, and to the gradients of all parameters, which are added to.
-  func backward(_ gradient: inout Matrix, x: borrowing Matrix) {
-    if let norm {
+  /// From dLoss/dResult to dLoss/d(x·W + b), in place, and to the gradients of all parameters, which `sums` become or are
+  /// added to.
+  func backward(_ gradient: Strip, x: Strip, acts: Strip, sums: Sums, accumulating: Bool) {
+    if let norm, let normSums = sums.norm {
       passBackThroughLayerNorm(
-        &gradient, x: acts, epsilon: epsilon, weight: norm.weight.value, addingTo: &norm.weight.gradient,
-        &norm.bias.gradient)
+        gradient, x: acts, epsilon: epsilon, weight: norm.weight.value.strip, dWeight: normSums.weight,
+        dBias: normSums.bias,
+        accumulating: accumulating)
     }
-    if let activation { passBack(&gradient, through: activation, result: acts) }
-    gemm(x, gradient, into: &weight.gradient, transposeA: true, accumulating: true)
-    bias.gradient.add(columnSums(gradient))
+    passBack(gradient, through: activation, result: acts, dBias: sums.bias, accumulating: accumulating)
+    tiledProduct(x, gradient, into: sums.weight, transposeA: true, accumulating: accumulating)
   }
 
   /// dLoss/dx [rows, m] of the `gradient` that `backward` left.
-  func inputGradient(_ gradient: borrowing Matrix) -> Matrix {
-    var dX = Matrix(uninitialized: gradient.rows, weight.value.rows)
-    gemm(gradient, weight.value, into: &dX, transposeB: true)
-    return dX
+  func inputGradient(_ gradient: Strip, into dX: Strip) {
+    tiledProduct(gradient, weight.value.strip, into: dX, transposeB: true)
   }
 }
