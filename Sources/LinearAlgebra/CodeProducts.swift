@@ -5,11 +5,12 @@
 // (`SparseCode.isDense`), so results do not depend on anything else.
 
 extension SparseCode {
-  /// Share of active entries above which matrix products beat loops over entries; measured, see docs/design.md.
-  static var denseShare: Double { 1 / 8 }
+  /// Share of active entries above which matrix products beat loops over entries; measured, see docs/design.md. The weights
+  /// of few latents stay in cache, where their rows cost less one by one.
+  var denseShare: Double { nLatents <= 512 ? 1 / 3 : 1 / 8 }
 
   /// Whether so many entries are active that matrix products are cheaper.
-  package var isDense: Bool { rows >= 64 && Double(nActive) > Self.denseShare * Double(rows) * Double(nLatents) }
+  package var isDense: Bool { rows >= 64 && Double(nActive) > denseShare * Double(rows) * Double(nLatents) }
 }
 
 /// What the products need of a code, for pieces of one loop.

@@ -262,12 +262,19 @@ import Testing
     #expect(code.smallestValue == (0..<tokens).flatMap { code.row($0).map(\.value) }.min())
   }
 
+  /// A quarter of the latents is much where there are many, whose weights are not in cache.
+  @Test(arguments: [(512, false), (513, true)])
+  func manyLatentsAreDenseEarlier(n: Int, isDense: Bool) {
+    let rows = [[(latent: Int, value: Float)]](repeating: (0..<n / 4).map { ($0, 1) }, count: 64)
+    #expect(SparseCode(nLatents: n, rows: rows).isDense == isDense)
+  }
+
   /// Codes that go through matrix products: with rows that have none, and more latents and tokens than one tile has.
   @Test(arguments: [(64, 1, 1), (67, 5, 13), (300, 17, 131), (600, 3, 1100)])
   func productsOfDenseCodesEqualTheLoopsOverEntries(tokens: Int, d: Int, n: Int) {
     var random = SeededGenerator(seed: 27)
     let rows = (0..<tokens).map { b in
-      (0..<n).filter { _ in b % 5 != 2 && Int.random(in: 0..<3, using: &random) == 0 || n == 1 }.map {
+      (0..<n).filter { _ in b % 5 != 2 && Bool.random(using: &random) || n == 1 }.map {
         (latent: $0, value: Float.random(in: 0...2, using: &random))
       }
     }
