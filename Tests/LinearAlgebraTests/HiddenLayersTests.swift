@@ -13,13 +13,14 @@ import Testing
     let x = random.floats(rows * columns, in: -3...3)
     let bias = random.floats(columns)
     let given = random.floats(rows * columns)
-    let (y, biases) = (SharedMatrix(Matrix(rows, columns, x)), SharedMatrix(Matrix(1, columns, bias)))
-    activate(y.matrix.strip, f, bias: biases.matrix.strip)
-    let gradient = SharedMatrix(Matrix(rows, columns, given))
-    let sums = SharedMatrix(Matrix(1, columns, repeating: 7))
-    passBack(gradient.matrix.strip, through: f, result: y.matrix.strip, dBias: sums.matrix.strip)
+    let y = Matrix(rows, columns, x)
+    let biases = Matrix(1, columns, bias)
+    activate(y.strip, f, bias: biases.strip)
+    let gradient = Matrix(rows, columns, given)
+    let sums = Matrix(1, columns, repeating: 7)
+    passBack(gradient.strip, through: f, result: y.strip, dBias: sums.strip)
     var dBias = [Double](repeating: 0, count: columns)
-    let (found, slopes) = (y.matrix.values, gradient.matrix.values)
+    let (found, slopes) = (y.values, gradient.values)
     for i in 0..<rows * columns {
       let pre = Double(x[i] + bias[i % columns])
       let value = f == .tanh ? Foundation.tanh(pre) : f == .relu ? max(0, pre) : pre
@@ -28,11 +29,11 @@ import Testing
       #expect(abs(Double(found[i]) - value) < 1e-6)
       #expect(abs(Double(slopes[i]) - slope * Double(given[i])) < 1e-6)
     }
-    #expect(zip(sums.matrix.values, dBias).allSatisfy { abs(Double($0) - $1) < 1e-4 })
+    #expect(zip(sums.values, dBias).allSatisfy { abs(Double($0) - $1) < 1e-4 })
     // A second time without slopes, added.
     passBack(
-      gradient.matrix.strip, through: nil, result: y.matrix.strip, dBias: sums.matrix.strip, accumulating: true)
-    #expect(zip(sums.matrix.values, dBias).allSatisfy { abs(Double($0) - 2 * $1) < 1e-4 })
+      gradient.strip, through: nil, result: y.strip, dBias: sums.strip, accumulating: true)
+    #expect(zip(sums.values, dBias).allSatisfy { abs(Double($0) - 2 * $1) < 1e-4 })
   }
 
   @Test(arguments: shapes)
@@ -40,10 +41,11 @@ import Testing
     let (rows, d) = shape
     var random = SeededGenerator(seed: 34)
     let (recon, x) = (random.floats(rows * d), random.floats(rows * d))
-    let (residual, target) = (SharedMatrix(Matrix(rows, d, recon)), SharedMatrix(Matrix(rows, d, x)))
-    let squares = subtract(target.matrix.strip, from: residual.matrix.strip, scale: 0.25)
+    let residual = Matrix(rows, d, recon)
+    let target = Matrix(rows, d, x)
+    let squares = subtract(target.strip, from: residual.strip, scale: 0.25)
     let errors = zip(recon, x).map { $0 - $1 }
-    #expect(residual.matrix.values == errors.map { 0.25 * $0 })
+    #expect(residual.values == errors.map { 0.25 * $0 })
     let expected = errors.reduce(0.0) { $0 + Double($1) * Double($1) }
     #expect(abs(squares - expected) <= 1e-5 * expected)
   }
@@ -67,18 +69,20 @@ import Testing
     var random = SeededGenerator(seed: 32)
     let (x, given) = (random.floats(rows * m, in: -2...2), random.floats(rows * m))
     let (weight, bias, other) = (random.floats(m), random.floats(m), random.floats(rows * m))
-    let (weights, biases) = (SharedMatrix(Matrix(1, m, weight)), SharedMatrix(Matrix(1, m, bias)))
-    let (input, added) = (SharedMatrix(Matrix(rows, m, x)), SharedMatrix(Matrix(rows, m, other)))
-    let result = SharedMatrix(Matrix(rows, m))
+    let weights = Matrix(1, m, weight)
+    let biases = Matrix(1, m, bias)
+    let input = Matrix(rows, m, x)
+    let added = Matrix(rows, m, other)
+    let result = Matrix(rows, m)
     layerNorm(
-      input.matrix.strip, epsilon: 1e-3, weight: weights.matrix.strip, bias: biases.matrix.strip,
-      plus: accumulating ? added.matrix.strip : nil, into: result.matrix.strip)
-    let passed = SharedMatrix(Matrix(rows, m, given))
-    let weightSum = SharedMatrix(Matrix(1, m, repeating: 1))
-    let biasSum = SharedMatrix(Matrix(1, m))
+      input.strip, epsilon: 1e-3, weight: weights.strip, bias: biases.strip,
+      plus: accumulating ? added.strip : nil, into: result.strip)
+    let passed = Matrix(rows, m, given)
+    let weightSum = Matrix(1, m, repeating: 1)
+    let biasSum = Matrix(1, m)
     passBackThroughLayerNorm(
-      passed.matrix.strip, x: input.matrix.strip, epsilon: 1e-3, weight: weights.matrix.strip,
-      dWeight: weightSum.matrix.strip, dBias: biasSum.matrix.strip, accumulating: accumulating)
+      passed.strip, x: input.strip, epsilon: 1e-3, weight: weights.strip,
+      dWeight: weightSum.strip, dBias: biasSum.strip, accumulating: accumulating)
     let start = accumulating ? 1.0 : 0
     var (dWeight, dBias) = ([Double](repeating: start, count: m), [Double](repeating: 0, count: m))
     for i in 0..<rows {
@@ -90,17 +94,17 @@ import Testing
       let meanWeighted = weighted.reduce(0, +) / Double(m)
       let along = zip(weighted, normalized).reduce(0) { $0 + $1.0 * $1.1 } / Double(m)
       for j in 0..<m {
-        let out = Double(result.matrix[i, j]) - (accumulating ? Double(other[i * m + j]) : 0)
+        let out = Double(result[i, j]) - (accumulating ? Double(other[i * m + j]) : 0)
         #expect(abs(out - (normalized[j] * Double(weight[j]) + Double(bias[j]))) < 2e-5)
         let expected = (weighted[j] - meanWeighted - normalized[j] * along) / deviation
-        #expect(abs(Double(passed.matrix[i, j]) - expected) < 1e-4 * max(1, abs(expected)))
+        #expect(abs(Double(passed[i, j]) - expected) < 1e-4 * max(1, abs(expected)))
         dWeight[j] += Double(given[i * m + j]) * normalized[j]
         dBias[j] += Double(given[i * m + j])
       }
     }
     for j in 0..<m {
-      #expect(abs(Double(weightSum.matrix[0, j]) - dWeight[j]) < 1e-4)
-      #expect(abs(Double(biasSum.matrix[0, j]) - dBias[j]) < 1e-4)
+      #expect(abs(Double(weightSum[0, j]) - dWeight[j]) < 1e-4)
+      #expect(abs(Double(biasSum[0, j]) - dBias[j]) < 1e-4)
     }
   }
 }

@@ -11,10 +11,10 @@ import Testing
     }
     var code = SparseCode(nLatents: latents, rows: rows)
     let (x, weights) = (random.floats(tokens * d), random.floats(latents * d))
-    let given = SharedMatrix(Matrix(tokens, d, x))
-    latentGradients(&code, Matrix(latents, d, weights), dOut: given.matrix.strip)
-    let input = SharedMatrix(Matrix(tokens, d, repeating: 3))
-    inputGradients(code, Matrix(latents, d, weights), into: input.matrix.strip)
+    let given = Matrix(tokens, d, x)
+    latentGradients(&code, Matrix(latents, d, weights), dOut: given.strip)
+    let input = Matrix(tokens, d, repeating: 3)
+    inputGradients(code, Matrix(latents, d, weights), into: input.strip)
     var expected = [Double](repeating: 0, count: tokens * d)
     for (b, row) in rows.enumerated() {
       for (latent, _) in row {
@@ -22,6 +22,6 @@ import Testing
         for i in 0..<d { expected[b * d + i] += gradient * Double(weights[latent * d + i]) }
       }
     }
-    #expect(zip(input.matrix.values, expected).allSatisfy { abs(Double($0) - $1) < 1e-4 * max(1, abs($1)) })
+    #expect(zip(input.values, expected).allSatisfy { abs(Double($0) - $1) < 1e-4 * max(1, abs($1)) })
   }
 }

@@ -53,6 +53,24 @@ import Testing
     }
   }
 
+  @Test func resultsDoNotDependOnTheNumberOfThreads() throws {
+    let before = Threads.count
+    defer { Threads.count = before }
+    var random = SeededGenerator(seed: 43)
+    let x = Matrix(103, 7, random.floats(103 * 7, in: -2...2))
+    var first: (losses: StepLosses, gradients: [Float])?
+    for count in [1, 2, 5] {
+      Threads.count = count
+      let sae = try Deep(configuration(), seed: 1)
+      (sae.laneRows, sae.partRows) = (10, 4)
+      let losses = sae.computeGradients(x)
+      let gradients = sae.parameters.flatMap { $0.gradient.values }
+      #expect(losses == first?.losses ?? losses)
+      #expect(difference(gradients, first?.gradients ?? gradients) == nil)
+      first = (losses, gradients)
+    }
+  }
+
   @Test func lastRowsHaveUnitNormAndOnlyHiddenWeightsDecay() throws {
     let sae = try configuration().makeAutoencoder(seed: 2)
     #expect(

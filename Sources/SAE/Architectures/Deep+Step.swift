@@ -58,7 +58,6 @@ extension Deep {
       laneGradients.append(SharedMatrix(Matrix(uninitialized: 1, network.count)))
     }
     let own = network.parameters.map { $0.overwrittenGradient() }
-    let others = laneGradients.prefix(ranges.count - 1)
     let lanes = ranges.enumerated().map { i, tokens in
       DeepLane(
         tokens, i == 0 ? network.sums(in: own) : network.sums(in: laneGradients[i - 1].matrix.strip),
@@ -75,7 +74,7 @@ extension Deep {
         accumulating: part.lowerBound > lane.tokens.lowerBound, uses: &lane.uses, losses: &lane.losses,
         dInput: dInput?.rows(part))
     }
-    addSums(others.map { $0 }, to: own)
+    addSums(Array(laneGradients.prefix(ranges.count - 1)), to: own)
     var losses = StepLosses()
     var uses = [Int](repeating: 0, count: configuration.dSAE)
     for lane in lanes {

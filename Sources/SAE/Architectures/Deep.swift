@@ -89,8 +89,7 @@ package final class Deep: Autoencoder {
     var scaled = x.copy()
     scaled.scale(by: inputScale)
     let moments = standardizesTokens ? standardizeTokens(&scaled) : nil
-    let input = SharedMatrix(scaled)
-    var code = passes[0].encode(input.matrix.strip, isTraining: false)
+    var code = passes[0].encode(scaled.strip, isTraining: false)
     code.moments = moments
     return code
   }
