@@ -12,4 +12,14 @@ package struct CodedTargets: Sendable, Equatable {
 
   /// Positions without text; a loss must leave them out.
   package func isPadding(_ token: Int) -> Bool { tops[token] == 0 && steps[token] == 0 }
+
+  var nTokens: Int { tops.count }
+
+  /// Some of the tokens, for instance those of one sequence of a frame.
+  func tokens(_ range: Range<Int>) -> CodedTargets {
+    if range == 0..<nTokens { return self }
+    return CodedTargets(
+      nVocabulary: nVocabulary, codes: Array(codes[range.lowerBound * nVocabulary..<range.upperBound * nVocabulary]),
+      tops: Array(tops[range]), steps: Array(steps[range]), entropies: Array(entropies[range]))
+  }
 }

@@ -131,4 +131,7 @@ public final class SequenceReader {
   public func targets(_ index: Int, policy: LogitPolicy) throws -> TeacherTargets {
     try source.targets(of: place(index), policy: policy)
   }
+
+  /// Those of the policy `full` as they are stored, a quarter of the memory.
+  package func codes(_ index: Int) throws -> CodedTargets { try source.codes(of: place(index)) }
 }

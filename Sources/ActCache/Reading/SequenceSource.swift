@@ -7,8 +7,15 @@ final class SequenceSource<Sequence: SplitSequence> {
   private let decoder: FrameDecoder
   /// What was read last of each stream.
   private var loaded: [String: Loaded] = [:]
-  /// The last frame of targets.
-  private var targets: (path: String, frame: Int, all: TeacherTargets)?
+  /// The last frames of targets, as probabilities and as codes.
+  private var targets: LastFrame<TeacherTargets>?
+  private var codes: LastFrame<CodedTargets>?
+
+  private struct LastFrame<Content> {
+    let path: String
+    let frame: Int
+    let all: Content
+  }
 
   private struct Loaded {
     let coding: ValueCoding
@@ -91,6 +98,25 @@ final class SequenceSource<Sequence: SplitSequence> {
 
   /// The teacher's targets at the positions of a sequence.
   func targets(of sequence: Sequence, policy: LogitPolicy) throws -> TeacherTargets {
+    let (all, range) = try targetFrame(of: sequence, policy, last: &targets) {
+      (shape, bytes, n) throws(TargetFault) in try shape.decode(bytes, nTokens: n)
+    }
+    return all.tokens(range)
+  }
+
+  /// Those of `full`, as they are stored.
+  func codes(of sequence: Sequence) throws -> CodedTargets {
+    let (all, range) = try targetFrame(of: sequence, .full, last: &codes) {
+      (shape, bytes, n) throws(TargetFault) in try shape.decodeCodes(bytes, nTokens: n)
+    }
+    return all.tokens(range)
+  }
+
+  /// The targets of a sequence's frame, decoded unless they are `last`, and which of its tokens are the sequence's.
+  private func targetFrame<Content>(
+    of sequence: Sequence, _ policy: LogitPolicy, last: inout LastFrame<Content>?,
+    _ decode: (TargetFrameShape, RawSpan, _ nTokens: Int) throws(TargetFault) -> Content
+  ) throws -> (all: Content, range: Range<Int>) {
     _ = try cache.logits(policy.name)
     let place = cache.place(ofSequence: sequence.number)
     let shard = try cache.shard(place.shard, of: policy.stream)
@@ -101,16 +127,16 @@ final class SequenceSource<Sequence: SplitSequence> {
     let context = cache.manifest.context
     let (frame, inFrame) = place.offset.quotientAndRemainder(dividingBy: shard.header.sequencesPerFrame)
     let range = (inFrame * context)..<((inFrame + 1) * context)
-    if let targets, targets.path == shard.path, targets.frame == frame { return targets.all.tokens(range) }
+    if let last, last.path == shard.path, last.frame == frame { return (last.all, range) }
     let content = FrameBuffer(count: shard.contentBytes(ofFrame: frame))
     try content.withMutableBytes(0..<content.count) { try shard.decode(frame: frame, with: decoder, into: &$0) }
     let nTokens = shard.header.sequences(inFrame: frame) * context
     do throws(TargetFault) {
       let all = try content.withBytes(0..<content.count) { (bytes: RawSpan) throws(TargetFault) in
-        try shape.decode(bytes, nTokens: nTokens)
+        try decode(shape, bytes, nTokens)
       }
-      targets = (shard.path, frame, all)
-      return all.tokens(range)
+      last = LastFrame(path: shard.path, frame: frame, all: all)
+      return (all, range)
     } catch { throw shard.damaged("frame \(frame): \(error.what)") }
   }
 }

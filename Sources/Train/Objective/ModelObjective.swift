@@ -182,6 +182,8 @@ package final class ModelObjective {
       try model.forward(
         from: plan.input, input.matrix, nSequences: batch.nSequences, nPositions: batch.nPositions,
         wantsFinalState: true, workspace: workspace)
+      } else if let codes = batch.codes {
+        .logits(codes)
       return SharedMatrix(workspace.finalState.copy())
     }
     try passes[0].forward(

@@ -77,7 +77,7 @@ package struct ObjectiveBenchmark {
       let batch = batches[i]
       let tokens = TokenBatch(ids: batch.tokens, nSequences: batch.nSequences, nPositions: batch.nPositions)
       let hooks = plan.streams.hooks + (plan.needsTeacher ? [.finalNormalized] : [])
-      batch.targets = nil
+      (batch.targets, batch.codes) = (nil, nil)
       try objective.model.forward(tokens, hooks: hooks, workspace: workspace) { hook, values in
         let copy = SharedMatrix(values.copy())
         if hook == .finalNormalized { batch.hidden = copy } else { batch.streams[hook] = copy }

@@ -19,7 +19,9 @@ final class SequenceBatch {
   var streams: [HookPoint: SharedMatrix] = [:]
   /// [rows, dModel]: the teacher's normalised final states before the final norm's weight, of the policy `hidden`.
   var hidden: SharedMatrix?
-  /// The teacher's predictions, of the other policies.
+  /// The teacher's predictions, of the policy `full`.
+  var codes: CodedLogits?
+  /// Those of the other policies.
   var targets: TeacherTargets?
 
   init(nSequences: Int, nPositions: Int) {

@@ -86,10 +86,23 @@ package final class SequenceBatches {
     switch streams.teacher {
     case nil: break
     case .hidden: batch.hidden = try matrix(hiddenWidth, places) { try reader.readHidden($0, into: &$1) }
+    case .full: batch.codes = try codes(places)
     case let policy?:
       batch.targets = TeacherTargets(joining: try places.map { try reader.targets($0, policy: policy) })
     }
     return batch
+  }
+
+  /// Padding has steps of 0, as uniform predictions have: losses leave it out by its row's weight.
+  private func codes(_ places: Range<Int>) throws -> CodedLogits {
+    var (codes, steps) = ([UInt16](), [Float]())
+    for place in places {
+      let coded = try reader.codes(place)
+      codes.reserveCapacity(places.count * coded.codes.count)
+      codes += coded.codes
+      steps += coded.steps
+    }
+    return CodedLogits(codes: codes, steps: steps)
   }
 
   private func passesBy(_ token: UInt32, _ position: Int) -> Bool {
