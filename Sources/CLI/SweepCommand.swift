@@ -66,6 +66,8 @@ struct SweepCommand: ParsableCommand {
 
   private struct Output: Encodable {
     struct Run: Encodable {
+      /// Of steps that ran the model.
+      var costs: StepCosts?
       var run, outcome: String
       var reason: String?
       var metrics: StepMetrics?
@@ -83,22 +85,30 @@ struct SweepCommand: ParsableCommand {
           runs: results.map {
             .init(
               run: $0.name, outcome: $0.outcome.word, reason: $0.outcome.reason, metrics: $0.metrics,
-              seconds: $0.seconds)
+              seconds: $0.seconds, costs: $0.costs)
           }))
     }
-    var table = TextTable([
+    let runsModel = results.contains { $0.costs != nil }
+    var columns: [(String, TextTable.Alignment)] = [
       ("run", .left), ("outcome", .left), ("L0", .right), ("FVU", .right), ("loss", .right), ("dead", .right),
       ("seconds", .right),
-    ])
+    ]
+    if runsModel { columns.append(("× local", .right)) }
+    var table = TextTable(columns)
     var points: [TextScatter.Point] = []
     for result in results {
       let metrics = result.metrics
       table.add([
         result.name, result.outcome.word, metrics.map { fixed($0.l0, 1) } ?? "", metrics.map { fixed($0.fvu, 4) } ?? "",
         metrics.map { fixed($0.loss, 4) } ?? "", metrics.map { grouped($0.dead) } ?? "", fixed(result.seconds, 1),
-      ])
+      ]
+      if runsModel { cells.append(result.costs.map { fixed($0.relativeToLocal, 1) } ?? "") }
+      table.add(cells)
       if let metrics {
         let mark = result.configuration.arch.rawValue.first ?? "o"
+    if runsModel {
+      print("× local: time per token over that of SAE and optimizer alone; what runs share counts in equal parts")
+    }
         points.append(TextScatter.Point(x: metrics.l0, y: metrics.fvu, mark: mark))
       }
     }

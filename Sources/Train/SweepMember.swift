@@ -10,6 +10,8 @@ final class SweepMember {
   private var isFinished = false
   /// Spent on this member's steps.
   private(set) var seconds = 0.0
+  /// Of those with the model.
+  private var costs: StepCosts?
 
   var step: Int { session.step }
   var nSteps: Int { session.nSteps }
@@ -38,15 +40,22 @@ final class SweepMember {
     seconds += (ContinuousClock.now - start) / .seconds(1)
   }
 
-  /// What a step that was taken together with others found; `seconds` is its share of the time.
+  /// What a step that was taken together with others found, and what it took of the time so far.
+  ///
+  /// - Returns: seconds of the optimizer, which were added.
   func finish(
-    _ losses: ObjectiveLosses, of batch: borrowing Matrix, _ source: any BatchSource, seconds: Double
-  ) {
+    _ losses: ObjectiveLosses, of batch: borrowing Matrix, _ source: any BatchSource, _ costs: StepCosts
+  ) -> Double {
+    let start = ContinuousClock.now
+    var costs = costs
     do {
+      defer { costs.optimizer = (ContinuousClock.now - start) / .seconds(1) }
       _ = try session.finish(losses, of: batch, source)
-      try finishIfDone()
     } catch { problem = "\(error)" }
-    self.seconds += seconds
+    do { if problem == nil { try finishIfDone() } } catch { problem = "\(error)" }
+    seconds += costs.total
+    self.costs = (self.costs ?? StepCosts()) + costs
+    return costs.optimizer
   }
 
   private func finishIfDone() throws {
@@ -63,6 +72,6 @@ final class SweepMember {
   var result: SweepResult {
     let outcome: SweepResult.Outcome =
       problem.map { .failed($0) } ?? (isFinished ? .finished : .interrupted(step: session.step))
-    return SweepResult(name, outcome: outcome, configuration: configuration, seconds: seconds)
+    return SweepResult(name, outcome: outcome, configuration: configuration, seconds: seconds, costs: costs)
   }
 }

@@ -39,12 +39,17 @@ package struct SweepResult: Sendable {
   package var metrics: StepMetrics?
   /// Spent on its steps by this process.
   package var seconds: Double
+  /// Of its steps with the model; what members share counts as equal parts. nil if there were none.
+  package var costs: StepCosts?
 
-  package init(_ name: String, outcome: Outcome, configuration: TrainConfiguration, seconds: Double = 0) {
+  package init(
+    _ name: String, outcome: Outcome, configuration: TrainConfiguration, seconds: Double = 0, costs: StepCosts? = nil
+  ) {
     self.name = name
     self.outcome = outcome
     self.configuration = configuration
     self.seconds = seconds
+    self.costs = costs
     metrics = MetricsLog.last(path: RunFolder(configuration.out).metrics)
   }
 }
@@ -57,6 +62,7 @@ package struct SweepTable {
     var options: [String: String]
     var metrics: StepMetrics?
     var seconds: Double
+    var costs: StepCosts?
   }
 
   private let rows: [(result: SweepResult, options: [String: String])]
@@ -77,7 +83,8 @@ package struct SweepTable {
   package var csv: String {
     let header =
       ["run"] + variedKeys + [
-        "outcome", "step", "tokens", "loss", "mse", "fvu", "l0", "l1", "dead", "lr", "seconds", "reason",
+        "outcome", "step", "tokens", "loss", "mse", "fvu", "l0", "l1", "dead", "lr", "seconds", "times-local",
+        "reason",
       ]
     let lines = rows.map { result, options in
       let metrics = result.metrics
@@ -87,7 +94,7 @@ package struct SweepTable {
           result.outcome.word, metrics.map { "\($0.step)" } ?? "", metrics.map { "\($0.tokens)" } ?? "",
           number(metrics?.loss), number(metrics?.mse), number(metrics?.fvu), number(metrics?.l0), number(metrics?.l1),
           metrics.map { "\($0.dead)" } ?? "", metrics.map { "\($0.lr)" } ?? "", String(format: "%.2f", result.seconds),
-          result.outcome.reason ?? "",
+          result.costs.map { String(format: "%.2f", $0.relativeToLocal) } ?? "", result.outcome.reason ?? "",
         ]
       return cells.map(SweepTable.quoted).joined(separator: ",")
     }
@@ -101,7 +108,7 @@ package struct SweepTable {
       return try rows.map { result, options in
         let line = Line(
           run: result.name, outcome: result.outcome.word, reason: result.outcome.reason,
-          options: options, metrics: result.metrics, seconds: result.seconds)
+          options: options, metrics: result.metrics, seconds: result.seconds, costs: result.costs)
         return String(decoding: try encoder.encode(line), as: UTF8.self) + "\n"
       }.joined()
     }

@@ -53,7 +53,7 @@ import Train
     let folder = try TemporaryFolder()
     let grid = try grid(folder.path, runs)
     let results = try SweepRun(grid, open: { _ in RunData(source: ToyBatches()) }).run(resuming: false)
-    #expect(results.count == 8 && results.allSatisfy { $0.outcome == .finished }, "\(results)")
+    #expect(results.count == 8 && results.allSatisfy { $0.outcome == .finished && $0.costs == nil }, "\(results)")
     for member in grid.members {
       var alone = member.configuration
       alone.out = "\(folder.path)/alone-\(member.name)"

@@ -26,6 +26,14 @@ package struct ObjectiveSeconds: Codable, Sendable, Equatable {
   package var layers = 0.0
   /// Unembedding, softmax, losses and their gradients.
   package var output = 0.0
+
+  static func + (a: Self, b: Self) -> Self {
+    Self(sae: a.sae + b.sae, layers: a.layers + b.layers, output: a.output + b.output)
+  }
+  static func - (a: Self, b: Self) -> Self {
+    Self(sae: a.sae - b.sae, layers: a.layers - b.layers, output: a.output - b.output)
+  }
+  static func / (a: Self, n: Double) -> Self { Self(sae: a.sae / n, layers: a.layers / n, output: a.output / n) }
 }
 
 /// An SAE that an objective trains.
@@ -95,21 +103,33 @@ package final class ModelObjective {
     var readsOutput: Bool { weight(.kl) > 0 || weight(.nextToken) > 0 }
   }
 
+  /// What a step found of a student.
+  struct Found {
+    let losses: ObjectiveLosses
+    /// What went into its SAE.
+    let input: SharedMatrix
+    /// What the step took for it: its own SAE and layers, and of what all share an equal part.
+    let seconds: ObjectiveSeconds
+  }
+
   /// Losses of a batch for every student, and exact gradients of the parameters of SAEs and half-layers.
   ///
   /// - Parameter progress: share of the steps that have been taken, which decides the weights.
   ///
   /// Throws `TrainError.invalid` if no token of the batch goes through the SAE.
-  ///
-  /// - Returns: per student also what went into its SAE.
-  func computeGradients(
-    _ students: [Student], _ batch: SequenceBatch, progress: Double
-  ) throws -> [(losses: ObjectiveLosses, input: SharedMatrix)] {
+  func computeGradients(_ students: [Student], _ batch: SequenceBatch, progress: Double) throws -> [Found] {
     precondition(halfLayers.isEmpty || students.count == 1, "half-layers are trained with one SAE")
     guard !batch.saeRows.isEmpty else {
       throw TrainError.invalid("a batch has no token for the SAE; use less of --skip-positions, or a larger --batch")
     }
     while passes.count < students.count { passes.append(try makePass()) }
+    let start = seconds
+    var own = students.map { _ in ObjectiveSeconds() }
+    func counted<R>(of student: Int, _ body: () throws -> R) rethrows -> R {
+      let before = seconds
+      defer { own[student] = own[student] + (seconds - before) }
+      return try body()
+    }
     for half in halfLayers { half.clearGradients() }
     var weights: [Objective.Term: Double] = [:]
     for term in Objective.Term.allCases { weights[term] = objective.weight(term, at: progress) }
@@ -118,16 +138,19 @@ package final class ModelObjective {
     let dLead = try withoutSAE(step, &losses[0])
 
     var tasks: [Task] = []
-    for (student, pass) in zip(students, passes) { tasks.append(try forward(student, pass, step)) }
+    for (i, student) in students.enumerated() {
+      tasks.append(try counted(of: i) { try forward(student, passes[i], step) })
+    }
     let outputs = output(tasks, step)
     for (i, task) in tasks.enumerated() {
       if let found = outputs?[i] {
         (losses[i].kl, losses[i].nextToken) = (found.kl, found.nextToken)
         losses[i].sae.total += found.total
       }
-      losses[i] = backward(task, step, dFinal: outputs?[i].gradient, losses[i], dLead: dLead)
+      losses[i] = counted(of: i) { backward(task, step, dFinal: outputs?[i].gradient, losses[i], dLead: dLead) }
     }
-    return zip(losses, tasks).map { ($0, $1.input) }
+    let shared = own.reduce(into: seconds - start) { $0 = $0 - $1 } / Double(students.count)
+    return students.indices.map { Found(losses: losses[$0], input: tasks[$0].input, seconds: own[$0] + shared) }
   }
 
   /// The cached activations of a batch at the hook, raw; with trained half-layers what the one before the hook makes.
@@ -159,6 +182,8 @@ package final class ModelObjective {
     let teacher: TeacherPredictions? =
       if let states {
         .states(states)
+      } else if let codes = batch.codes {
+        .logits(codes)
       } else if let targets = batch.targets {
         .buckets(
           BucketTargets(
@@ -182,8 +207,6 @@ package final class ModelObjective {
       try model.forward(
         from: plan.input, input.matrix, nSequences: batch.nSequences, nPositions: batch.nPositions,
         wantsFinalState: true, workspace: workspace)
-      } else if let codes = batch.codes {
-        .logits(codes)
       return SharedMatrix(workspace.finalState.copy())
     }
     try passes[0].forward(

@@ -88,18 +88,16 @@ package final class ModelSteps {
 
   /// One step of members of a sweep, all of which are at the same step.
   func train(_ members: [SweepMember], _ source: any BatchSource) throws {
-    let start = ContinuousClock.now
+    let before = sequences.secondsWaited
     let found = try computeGradients(members.map(\.session))
-    let share = (ContinuousClock.now - start) / .seconds(1) / Double(members.count)
+    let reading = (sequences.secondsWaited - before) / Double(members.count)
     for (member, found) in zip(members, found) {
-      member.finish(found.losses, of: found.input.matrix, source, seconds: share)
+      secondsOfOptimizer += member.finish(
+        found.losses, of: found.input.matrix, source, StepCosts(parts: found.seconds, optimizer: 0, reading: reading))
     }
-    secondsOfOptimizer += (ContinuousClock.now - start) / .seconds(1) - share * Double(members.count)
   }
 
-  private func computeGradients(
-    _ sessions: [TrainSession]
-  ) throws -> [(losses: ObjectiveLosses, input: SharedMatrix)] {
+  private func computeGradients(_ sessions: [TrainSession]) throws -> [ModelObjective.Found] {
     let batch = try sequences.read(batch: sessions[0].step)
     for session in sessions { session.begin() }
     return try objective.computeGradients(
@@ -109,12 +107,12 @@ package final class ModelSteps {
 
 /// Seconds of steps with the model, by part.
 package struct StepCosts: Codable, Sendable, Equatable {
-  package var parts: ObjectiveSeconds
-  package var optimizer: Double
-  package var reading: Double
+  package var parts = ObjectiveSeconds()
+  package var optimizer = 0.0
+  package var reading = 0.0
 
-  package init(parts: ObjectiveSeconds, optimizer: Double, reading: Double) {
-    (self.parts, self.optimizer, self.reading) = (parts, optimizer, reading)
+  static func + (a: Self, b: Self) -> Self {
+    Self(parts: a.parts + b.parts, optimizer: a.optimizer + b.optimizer, reading: a.reading + b.reading)
   }
 
   package var total: Double { parts.sae + parts.layers + parts.output + optimizer + reading }
