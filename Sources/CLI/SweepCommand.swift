@@ -10,8 +10,8 @@ struct SweepCommand: ParsableCommand {
     discussion: """
       The file is that of train --config, with lists for what varies: k: [16, 32, 64] with lr: [1e-3, 3e-4] are six runs.
       Under runs: there may be a list of such mappings, each put over the rest of the file. Each run lies in its own folder
-      below out:, equal to what train makes of it; sweep.csv and sweep.jsonl list them. The same command goes on where it
-      was interrupted.
+      below out:, equal to what train makes of it; sweep.csv and sweep.jsonl list them. If options of some make no sense,
+      they are named and nothing is trained. The same command goes on where it was interrupted.
       """)
 
   @Option(help: "YAML with the names of train's options.") var config: String
@@ -35,20 +35,16 @@ struct SweepCommand: ParsableCommand {
       yaml: String(decoding: text, as: UTF8.self), path: config, cache: cache, out: out,
       model: model)
     let sweep = try SweepRun(
-      grid, memoryBytes: memory.map { Double(try TrainConfiguration.byteCount($0, of: "memory")) },
-      open: {
-        let data = try RunData(for: &$0)
-        note(data)
-        return data
-      })
+      grid, memoryBytes: memory.map { Double(try TrainConfiguration.byteCount($0, of: "memory")) })
     if array {
+      try sweep.check()
       for member in grid.members { print(try sweep.command(for: member)) }
       return
     }
     let line = ProgressLine(quiet: json)
     let interruption = Interruption()
     let results = try sweep.run(
-      resuming: true,
+      resuming: true, noting: { note($0) },
       progress: { progress in
         let left = Double(progress.nSteps - progress.steps) / Double(max(1, progress.nSteps))
         line.update(
@@ -66,12 +62,12 @@ struct SweepCommand: ParsableCommand {
 
   private struct Output: Encodable {
     struct Run: Encodable {
-      /// Of steps that ran the model.
-      var costs: StepCosts?
       var run, outcome: String
       var reason: String?
       var metrics: StepMetrics?
       var seconds: Double
+      /// Of steps that ran the model.
+      var costs: StepCosts?
     }
     var sweep: String
     var runs: [Run]
@@ -98,7 +94,7 @@ struct SweepCommand: ParsableCommand {
     var points: [TextScatter.Point] = []
     for result in results {
       let metrics = result.metrics
-      table.add([
+      var cells = [
         result.name, result.outcome.word, metrics.map { fixed($0.l0, 1) } ?? "", metrics.map { fixed($0.fvu, 4) } ?? "",
         metrics.map { fixed($0.loss, 4) } ?? "", metrics.map { grouped($0.dead) } ?? "", fixed(result.seconds, 1),
       ]
@@ -106,13 +102,13 @@ struct SweepCommand: ParsableCommand {
       table.add(cells)
       if let metrics {
         let mark = result.configuration.arch.rawValue.first ?? "o"
-    if runsModel {
-      print("× local: time per token over that of SAE and optimizer alone; what runs share counts in equal parts")
-    }
         points.append(TextScatter.Point(x: metrics.l0, y: metrics.fvu, mark: mark))
       }
     }
     print(table.text)
+    if runsModel {
+      print("× local: time per token over that of SAE and optimizer alone; what runs share counts in equal parts")
+    }
     let kinds = Set(results.map(\.configuration.arch.rawValue)).sorted().map { "\($0.prefix(1)): \($0)" }
     let plot = TextScatter(x: "L0", y: "FVU of the last step, \(kinds.joined(separator: ", "))", points).text()
     if !plot.isEmpty { print("\n\(plot)") }

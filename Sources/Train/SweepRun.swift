@@ -23,12 +23,14 @@ package final class SweepRun {
   private let memoryBytes: Double
   private let open: (inout TrainConfiguration) throws -> RunData
   private var results: [String: SweepResult] = [:]
+  /// Data of the group that is trained first, if `check` has opened it.
+  private var opened: (first: TrainConfiguration, data: RunData)?
 
   /// - Parameters:
   ///   - memoryBytes: for the SAEs that are trained at once; more of them are trained in parts, one after the other. By
   ///     default 70 % of the machine's.
   ///   - open: the data of a run; sets its generation and teacher.
-  /// - Throws: `TrainError.invalid` for the first member whose settings make no sense.
+  /// - Throws: `TrainError.invalid` naming every member whose settings make no sense.
   package init(
     _ grid: SweepGrid, memoryBytes: Double? = nil,
     open: @escaping (inout TrainConfiguration) throws -> RunData = { try RunData(for: &$0) }
@@ -36,23 +38,60 @@ package final class SweepRun {
     self.grid = grid
     self.memoryBytes = memoryBytes ?? 0.7 * Double(ProcessInfo.processInfo.physicalMemory)
     self.open = open
-    for member in grid.members {
-      do { try member.configuration.validate() } catch {
-        throw TrainError.invalid(grid.members.count > 1 ? "run \(member.name): \(error)" : "\(error)")
-      }
+    try refuse(grid.members) { try $0.configuration.validate() }
+  }
+
+  /// Throws `TrainError.invalid` naming every one of `members` that `check` throws for.
+  private func refuse(_ members: [SweepGrid.Member], unless check: (SweepGrid.Member) throws -> Void) throws {
+    let problems = members.compactMap { member -> String? in
+      do { try check(member) } catch { return grid.members.count > 1 ? "run \(member.name): \(error)" : "\(error)" }
+      return nil
     }
+    if !problems.isEmpty { throw TrainError.invalid(problems.joined(separator: "\n")) }
+  }
+
+  /// Opens the data of every member, and checks its settings against them. `run` does so before anything is trained.
+  ///
+  /// - Throws: `TrainError.invalid` naming every member whose settings do not fit its activations, or what `open` throws.
+  package func check() throws {
+    var shapes: [String: (width: Int, target: Int?)] = [:]
+    // The first group's data are kept; those of others would take too much memory together.
+    for group in groups().reversed() {
+      var first = group[0].configuration
+      let data = try open(&first)
+      for member in group { shapes[member.name] = (data.source.width, data.source.target?.width) }
+      opened = (first, data)
+    }
+    try refuse(grid.members) { member in
+      guard let shape = shapes[member.name] else { return }
+      try member.configuration.check(width: shape.width, targetWidth: shape.target)
+    }
+  }
+
+  private func data(of group: [SweepGrid.Member]) throws -> (first: TrainConfiguration, data: RunData) {
+    if let opened {
+      self.opened = nil
+      return opened
+    }
+    var first = group[0].configuration
+    let data = try open(&first)
+    return (first, data)
   }
 
   /// Trains every member that is not finished; returns what became of each, in the order of the grid.
   ///
   /// A member that diverges, or whose folder cannot be used, is stopped and does not stop the others; a cache that cannot
-  /// be read stops all.
+  /// be read stops all, and settings that do not fit are refused before anything is trained.
+  ///
+  /// - Parameter noting: gets the data of members that are trained next.
   package func run(
-    resuming: Bool, progress: (Progress) -> Void = { _ in }, isInterrupted: () -> Bool = { false }
+    resuming: Bool, noting: (RunData) -> Void = { _ in }, progress: (Progress) -> Void = { _ in },
+    isInterrupted: () -> Bool = { false }
   ) throws -> [SweepResult] {
+    try check()
     for group in groups() where !isInterrupted() {
-      var first = group[0].configuration
-      let data = try open(&first)
+      let (first, data) = try data(of: group)
+      noting(data)
       for part in try parts(of: group, of: data.source) where !isInterrupted() {
         let members = part.compactMap { begin($0, like: first, data, resuming: resuming) }
         defer { for member in members { results[member.name] = member.result } }

@@ -100,9 +100,33 @@ import Train
   }
 
   @Test func badMembersAreFoundBeforeAnyWork() throws {
-    let grid = try grid("/nowhere", "lr: [0.003, -1]")
-    #expect(throws: TrainError.invalid("run lr--1: lr is -1.0; it must be positive, or auto")) {
+    let grid = try grid("/nowhere", "lr: [0.003, -1, -2]")
+    #expect(
+      throws: TrainError.invalid(
+        "run lr--1: lr is -1.0; it must be positive, or auto\nrun lr--2: lr is -2.0; it must be positive, or auto")
+    ) {
       _ = try SweepRun(grid, open: { _ in RunData(source: ToyBatches()) })
     }
+  }
+
+  /// What can only be judged with the activations' width, in several groups.
+  @Test func membersThatDoNotFitTheirActivationsAreFoundBeforeAnyWork() throws {
+    let folder = try TemporaryFolder()
+    let grid = try grid(folder.path, "lr: 0.003\nk: [3, 0, 1000]\norder-seed: [1, 2]")
+    var nOpened = 0
+    let sweep = try SweepRun(
+      grid,
+      open: { _ in
+        nOpened += 1
+        return RunData(source: ToyBatches())
+      })
+    let n = 3 * ToyBatches().width
+    func problem(_ k: Int, _ seed: Int) -> String {
+      "run k-\(k)_order-seed-\(seed): k is \(k); it must be from 1 to the number of latents, \(n)"
+    }
+    #expect(throws: TrainError.invalid([(0, 1), (0, 2), (1000, 1), (1000, 2)].map(problem).joined(separator: "\n"))) {
+      try sweep.run(resuming: true)
+    }
+    #expect(nOpened == 2 && !FileManager.default.fileExists(atPath: folder.path + "/sweep"))
   }
 }
