@@ -31,7 +31,7 @@ package struct RunData {
     reading.leavingOut = folder.skippedFrames
     let batches = try CacheBatches(
       cache, hook: configuration.hook, targetHook: configuration.targetHook,
-      stream: steps?.objective.plan.input.name, batchSize: configuration.batch,
+      stream: steps?.objective.plan.before?.input.name, batchSize: configuration.batch,
       seed: configuration.orderSeed ?? configuration.seed, reading: reading)
     source = batches
     skipped = batches.skipped

@@ -45,11 +45,15 @@ extension TrainConfiguration {
       throw .invalid(
         "objective \(objective) has no term of a weight above 0; give --weights, for instance local=1,kl=0.5")
     }
-    if targetHook != nil && (preset != .local || result.runsModel) {
-      let what = preset == .local ? "half-layers are trained" : "objective is \(objective)"
+    if targetHook != nil && result.trainsHalfLayers {
       throw .invalid(
-        "target-hook is given, but \(what), which is for autoencoders; transcoders are trained with --objective local alone"
-      )
+        "target-hook is given, but half-layers are trained (objective \(objective)), which is for autoencoders; leave one of "
+          + "them out")
+    }
+    if targetHook != nil && result.needsModel && arch == .gated {
+      throw .invalid(
+        "target-hook is given, but arch is gated, whose gates learn from the target in --objective local alone; choose "
+          + "another arch")
     }
     if preset == .local && result.needsModel {
       throw .invalid("weights has terms that run the model, but objective is local; choose --objective mixed")

@@ -86,8 +86,8 @@ final class TrainSession {
       if let initial = try configuration.initialSAE() { try folder.record(initial) }
       if let steps {
         var sample = try steps.sample()
-        normalization.apply(to: &sample)
-        try configuration.begin(sae, normalization: normalization, sample: sample)
+        if let targetScale { sample.scale(by: targetScale) } else { normalization.apply(to: &sample) }
+        try configuration.begin(sae, normalization: normalization, targetScale: targetScale, sample: sample)
       } else {
         let raw = RawBatch(configuration.batch, source)
         try raw.read(0, from: source)

@@ -261,15 +261,20 @@ import Train
       message(.relu) { $0.normalization = "unit" }
         == "normalization is unit, but a target-hook is given: nothing in the input says which mean and deviation a token "
         + "has there; choose another normalization")
-    let alone = "which is for autoencoders; transcoders are trained with --objective local alone"
     for objective in ["e2e", "mixed", "local-kl"] {
+      func set(_ configuration: inout TrainConfiguration) {
+        (configuration.objective, configuration.weights, configuration.model) = (objective, "local=1,kl=1", "m")
+      }
+      #expect(message(.topk, "t", set) == "valid")
       #expect(
-        message(.topk) { ($0.objective, $0.weights, $0.model) = (objective, "local=1", "m") }
-          == "target-hook is given, but objective is \(objective), \(alone)")
+        message(.gated, "t", set)
+          == "target-hook is given, but arch is gated, whose gates learn from the target in --objective local alone; "
+          + "choose another arch")
     }
     #expect(
-      message(.topk) { ($0.halfLayers, $0.model) = (true, "m") }
-        == "target-hook is given, but half-layers are trained, \(alone)")
+      message(.topk) { ($0.objective, $0.model) = ("intrusive", "m") }
+        == "target-hook is given, but half-layers are trained (objective intrusive), which is for autoencoders; leave one "
+        + "of them out")
   }
 
   private static let optimizerMessages: [(@Sendable (inout TrainConfiguration) -> Void, String)] = [

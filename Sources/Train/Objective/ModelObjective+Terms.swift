@@ -107,21 +107,32 @@ extension ModelObjective {
   /// The SAE's reconstruction in the place of x, and the layers after it.
   func forward(_ student: Student, _ pass: DifferentiablePass, _ step: Step) throws -> Task {
     let rows = step.batch.saeRows
-    var input = step.x.matrix.gather(rows: rows)
-    var recon = Matrix(uninitialized: rows.count, input.columns)
+    var source = step.source.matrix.gather(rows: rows)
+    var recon = Matrix(uninitialized: rows.count, step.x.matrix.columns)
     var value = step.x.matrix.copy()
     let moments = timed(\.sae) {
-      let moments = student.normalization.apply(to: &input)
-      student.sae.forward(input, into: &recon)
+      let moments = student.normalization.apply(to: &source)
+      student.sae.forward(source, into: &recon)
       var raw = recon.copy()
-      student.normalization.restore(&raw, moments)
+      if let factor = student.targetScale {
+        raw.scale(by: 1 / factor)
+      } else {
+        student.normalization.restore(&raw, moments)
+      }
       value.scatter(raw, rows: rows)
       return moments
     }
-    recon.add(input, times: -1)
+    let input = SharedMatrix(source)
+    let target =
+      student.targetScale.map { factor in
+        var target = step.x.matrix.gather(rows: rows)
+        target.scale(by: factor)
+        return SharedMatrix(target)
+      } ?? input
+    recon.add(target.matrix, times: -1)
     let mse = sumOfSquares(recon) / Double(recon.count)
     let task = Task(
-      student: student, pass: pass, input: SharedMatrix(input), moments: moments, error: SharedMatrix(recon),
+      student: student, pass: pass, input: input, moments: moments, target: target, error: SharedMatrix(recon),
       mse: mse)
     try timed(\.layers) {
       try pass.forward(
@@ -168,7 +179,11 @@ extension ModelObjective {
     let dInput = Matrix(lead == nil ? 0 : rows.count, task.input.matrix.columns)
     timed(\.sae) {
       var dRecon = dValue.gather(rows: rows)
-      normalization.passBackThroughRestoring(&dRecon, task.moments)
+      if let factor = task.student.targetScale {
+        dRecon.scale(by: 1 / factor)
+      } else {
+        normalization.passBackThroughRestoring(&dRecon, task.moments)
+      }
       let local = step.weight(.local)
       if local > 0 { dRecon.add(task.error.matrix, times: Float(2 * local / Double(dRecon.count))) }
       let own = task.student.sae.backward(dRecon, dInput: lead == nil ? nil : dInput.strip)
@@ -176,7 +191,7 @@ extension ModelObjective {
       losses.sae = own
       losses.sae.total = total
       losses.sae.mse = task.mse
-      let variance = totalVariance(task.input.matrix)
+      let variance = totalVariance(task.target.matrix)
       losses.sae.fvu = variance > 0 ? task.mse * Double(dRecon.count) / variance : 0
     }
     guard let lead else { return losses }

@@ -41,6 +41,8 @@ package struct Student {
   package var sae: any Autoencoder
   /// Of raw activations.
   package var normalization: InputNormalization
+  /// Factor on a transcoder's raw targets; nil for others.
+  package var targetScale: Float?
 }
 
 /// The terms of an objective that run layers of the model: from sequences of a cache to the gradients of SAEs, and of
@@ -50,6 +52,7 @@ package struct Student {
 ///
 ///     x̂ = SAE(s·x)/s      q = softmax(f(x̂))      L = Σ weight · term + the SAE's own
 ///
+/// A transcoder reads another hook's activation of the original, and x̂ is in the units of its target.
 /// The layers before the hook are never run. One objective serves several SAEs at once: they share the batch and the
 /// teacher's part of the losses. Trained half-layers belong to one SAE.
 package final class ModelObjective {
@@ -94,6 +97,8 @@ package final class ModelObjective {
     let weights: [Objective.Term: Double]
     /// At the hook, raw, [rows, dModel].
     let x: SharedMatrix
+    /// What the SAE reads: x, or of a transcoder its own hook.
+    let source: SharedMatrix
     let base: SharedMatrix?
     let teacher: TeacherPredictions?
     /// 1 / tokens of text for rows of text, else 0.
@@ -165,10 +170,12 @@ package final class ModelObjective {
   struct Task {
     let student: Student
     let pass: DifferentiablePass
-    /// The SAE's input x, [rows of the SAE, dModel], in normalised units.
+    /// The SAE's input, [rows of the SAE, its width], in normalised units.
     let input: SharedMatrix
     let moments: TokenMoments?
-    /// x̂ − x, of the same shape, and the mean of its squares.
+    /// What it reconstructs, [rows of the SAE, dModel]: the same, or a transcoder's target.
+    let target: SharedMatrix
+    /// x̂ less that, and the mean of its squares.
     let error: SharedMatrix
     let mse: Double
   }
@@ -194,7 +201,9 @@ package final class ModelObjective {
       }
     var rowWeights = [Float](repeating: 0, count: batch.nRows)
     for row in batch.textRows { rowWeights[Int(row)] = 1 / Float(batch.textRows.count) }
-    return Step(batch: batch, weights: weights, x: x, base: base, teacher: teacher, rowWeights: rowWeights)
+    let source = plan.source.flatMap { batch.streams[$0] } ?? x
+    return Step(
+      batch: batch, weights: weights, x: x, source: source, base: base, teacher: teacher, rowWeights: rowWeights)
   }
 
   /// The teacher's final states, where they are kept or the teacher is run; nil where its targets are kept.

@@ -8,7 +8,7 @@ import Transformer
 package final class ModelSteps {
   package let objective: ModelObjective
   package let sequences: SequenceBatches
-  /// Brings raw activations at the hook to ‖x‖² ≈ width.
+  /// Brings raw activations that the SAE reads to ‖x‖² ≈ width.
   let scale: Double
   private let streamKeys: [String]
   private var secondsOfOptimizer = 0.0
@@ -34,7 +34,8 @@ package final class ModelSteps {
     }
     let goal = try configuration.makeObjective()
     let plan = try ObjectivePlan(
-      goal, hook: configuration.hook, model: model, cache: cache, teacher: configuration.teacher, modelPath: path)
+      goal, hook: configuration.hook, target: configuration.targetHook, model: model, cache: cache,
+      teacher: configuration.teacher, modelPath: path)
     if plan.needsTeacher { configuration.teacher = plan.teacher?.name ?? "none" }
     let reading = try configuration.readingOptions()
     if plan.before != nil && (configuration.normalization == "unit" || reading.filter.maxNormRatio != nil) {
@@ -59,7 +60,7 @@ package final class ModelSteps {
       + (plan.streams.teacher.map { [try cache.logits($0.name).streamKey] } ?? [])
   }
 
-  /// The first batch at the hook, raw, without what passes by the SAE.
+  /// What the SAE reconstructs in the first batch, raw, without what passes by it.
   func sample() throws -> Matrix { try Self.sample(sequences, objective) }
 
   private static func sample(_ sequences: SequenceBatches, _ objective: ModelObjective) throws -> Matrix {
@@ -101,7 +102,8 @@ package final class ModelSteps {
     let batch = try sequences.read(batch: sessions[0].step)
     for session in sessions { session.begin() }
     return try objective.computeGradients(
-      sessions.map { Student(sae: $0.sae, normalization: $0.normalization) }, batch, progress: sessions[0].progress)
+      sessions.map { Student(sae: $0.sae, normalization: $0.normalization, targetScale: $0.targetScale) }, batch,
+      progress: sessions[0].progress)
   }
 }
 

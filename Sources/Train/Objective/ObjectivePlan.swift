@@ -3,7 +3,10 @@ import Transformer
 
 /// What an objective reads of a cache and runs of the model, for an SAE at one hook.
 package struct ObjectivePlan: Equatable, Sendable {
+  /// Where the reconstruction takes the place of the activation.
   package let hook: HookPoint
+  /// What a transcoder reads; nil: the SAE reads what it reconstructs.
+  package let source: HookPoint?
   /// The stream that steps begin with: the hook's, or with trained half-layers the input of the one before it.
   package let input: HookPoint
   /// What the value at the hook is added to, where that is no residual stream.
@@ -20,10 +23,16 @@ package struct ObjectivePlan: Equatable, Sendable {
   /// What to read of each sequence.
   package var streams: SequenceBatches.Streams {
     SequenceBatches.Streams(
-      hooks: [input] + (base.map { [$0] } ?? []) + downstream, teacher: needsTeacher ? teacher : nil)
+      hooks: own + ([base].compactMap(\.self) + downstream).filter { !own.contains($0) },
+      nOwn: own.count, teacher: needsTeacher ? teacher : nil)
   }
 
+  /// What the SAE reads, and what it reconstructs, or what that is made from.
+  private var own: [HookPoint] { [source, input].compactMap(\.self) }
+
   /// - Parameters:
+  ///   - name: of the hook that the SAE reads.
+  ///   - target: of the hook that a transcoder reconstructs.
   ///   - teacher: a policy, `none`, or nil: the first of hidden, full, mass and topk that the cache has, else none.
   ///   - modelPath: for the command that adds what the cache lacks.
   ///
@@ -31,10 +40,11 @@ package struct ObjectivePlan: Equatable, Sendable {
   /// `TrainError.invalid` for what the objective cannot mean there, and `TrainError.missing` with the command that adds the
   /// streams that the cache lacks.
   package init(
-    _ objective: Objective, hook name: String, model: TransformerModel, cache: CacheReader, teacher policy: String?,
-    modelPath: String
+    _ objective: Objective, hook name: String, target: String? = nil, model: TransformerModel, cache: CacheReader,
+    teacher policy: String?, modelPath: String
   ) throws {
-    hook = try model.configuration.hook(named: name)
+    hook = try model.configuration.hook(named: target ?? name)
+    source = try target.map { _ in try model.configuration.hook(named: name) }
     // Says so if no gradient goes back to the hook.
     _ = try DifferentiablePass(model, hook: hook)
     base = DifferentiablePass.base(of: hook, in: model)
@@ -46,7 +56,9 @@ package struct ObjectivePlan: Equatable, Sendable {
     let wanted =
       objective.has(.downstream) ? try Self.later(than: hook, objective.downstream, model.configuration) : []
     var (found, missing) = ([HookPoint](), [HookPoint]())
-    for hook in [input] + (base.map { [$0] } ?? []) where !cache.has(hook) { missing.append(hook) }
+    for hook in [source, input, base].compactMap(\.self) where !cache.has(hook) && !missing.contains(hook) {
+      missing.append(hook)
+    }
     for hook in wanted {
       // Two names for one stream.
       if let there = ([hook] + hook.otherNames(model.configuration)).first(where: cache.has) {

@@ -7,8 +7,9 @@ import Transformer
 package final class SequenceBatches {
   /// What to read of each sequence.
   package struct Streams: Equatable, Sendable {
-    /// The value at the hook first.
     package var hooks: [HookPoint]
+    /// How many of them, the first, the SAE reads and reconstructs: where a token's norm is too large, it passes by.
+    package var nOwn: Int
     /// nil: the predictions are not wanted, or come from elsewhere.
     package var teacher: LogitPolicy?
   }
@@ -19,8 +20,8 @@ package final class SequenceBatches {
   private let reader: SequenceReader
   private let widths: [Int]
   private let hiddenWidth: Int
-  /// Above which tokens pass by the SAE.
-  private let maxNorm: Double?
+  /// Of the SAE's own streams: above which tokens pass by.
+  private let maxNorms: [Double]?
   private let filter: TokenFilter
   private let bos: UInt32?
   package private(set) var secondsWaited = 0.0
@@ -49,7 +50,9 @@ package final class SequenceBatches {
     self.filter = filter
     bos = cache.manifest.identity.tokens.bos.map { UInt32($0) }
     widths = try streams.hooks.map { try cache.hook($0.name).width }
-    maxNorm = try filter.maxNormRatio.map { try cache.maxNorm(ofHook: streams.hooks[0].name, ratio: $0) }
+    maxNorms = try filter.maxNormRatio.map { ratio in
+      try streams.hooks.prefix(streams.nOwn).map { try cache.maxNorm(ofHook: $0.name, ratio: ratio) }
+    }
     hiddenWidth = try streams.teacher == .hidden ? cache.logits(LogitPolicy.hidden.name).width : 0
     reader = try SequenceReader(cache, seed: seed, hooks: streams.hooks.map(\.name), onCorrupt: onCorrupt)
     if reader.count < nSequences {
@@ -79,7 +82,8 @@ package final class SequenceBatches {
     for (hook, width) in zip(streams.hooks, widths) {
       batch.streams[hook] = try matrix(width, places) { try reader.read($0, hook: hook.name, into: &$1) }
     }
-    if let maxNorm, let x = batch.streams[streams.hooks[0]] {
+    for (hook, maxNorm) in zip(streams.hooks, maxNorms ?? []) {
+      guard let x = batch.streams[hook] else { continue }
       let squares = squaredNorms(x.matrix)
       batch.saeRows.removeAll { squares[Int($0)] > maxNorm * maxNorm }
     }

@@ -19,6 +19,7 @@ import Transformer
     let steps: ModelSteps
     let sae: any Autoencoder
     let scale: Float
+    let targetScale: Float?
     let batch: SequenceBatch
 
     init(
@@ -31,8 +32,12 @@ import Transformer
       configuration.l1 = 0.1
       change(&configuration)
       steps = try ModelSteps(for: &configuration, cache: cache.reader)
-      sae = try configuration.saeConfiguration(width: steps.sample().columns).makeAutoencoder(seed: 2)
+      let target = try configuration.targetHook.map { try cache.reader.hook($0) }
+      // Without the cache's word for it where half-layers make the input.
+      let width = try target == nil ? steps.sample().columns : cache.reader.hook(hook).width
+      sae = try configuration.saeConfiguration(width: width, targetWidth: target?.width).makeAutoencoder(seed: 2)
       scale = Float(steps.scale)
+      targetScale = target.map { Float($0.scale) }
       // Biases, so that the tests see them; few latents near their kink.
       var random = SeededGenerator(seed: 8)
       for parameter in sae.parameters {
@@ -46,8 +51,8 @@ import Transformer
     }
 
     func losses() throws -> ObjectiveLosses {
-      try steps.objective.computeGradients([Student(sae: sae, normalization: .factor(scale))], batch, progress: 1)[0]
-        .losses
+      let student = Student(sae: sae, normalization: .factor(scale), targetScale: targetScale)
+      return try steps.objective.computeGradients([student], batch, progress: 1)[0].losses
     }
 
     var parameters: [Parameter] {
@@ -141,6 +146,48 @@ import Transformer
     #expect(abs(found.sae.total - total) < 2 * bound)
   }
 
+  /// It reads the original's activation, here the stream that its target is added to.
+  @Test func lossOfATranscoderEqualsTheLossFromTokens() throws {
+    let (hook, target) = ("blocks.1.hook_resid_mid", "blocks.1.hook_mlp_out")
+    let cache = try TinyModelCache(hooks: [hook, target], logits: ["hidden"])
+    let example = try Example(cache, "e2e", hook: hook) {
+      ($0.targetHook, $0.skip, $0.weights) = (target, true, "kl=0.7,local=0.4")
+    }
+    let found = try example.losses()
+    let model = example.steps.objective.model
+    let (source, point) = (
+      try model.configuration.hook(named: hook), try model.configuration.hook(named: target)
+    )
+    let batch = TokenBatch(ids: example.batch.tokens, nSequences: 4, nPositions: TinyModelCache.context)
+    let workspace = ForwardWorkspace()
+    var streams: [HookPoint: [Float]] = [:]
+    try model.forward(batch, hooks: [source, point], wantsFinalState: true, workspace: workspace) {
+      streams[$0] = $1.values
+    }
+    let original = Self.logProbabilities(model.logits(workspace.finalState))
+    let (rows, width) = (32, example.sae.configuration.dIn)
+    var x = Matrix(rows, width, try #require(streams[source]))
+    x.scale(by: example.scale)
+    let code = example.sae.encode(x)
+    var recon = example.sae.decode(code, of: x)
+    let factor = try #require(example.targetScale)
+    let mse = zip(recon.values, try #require(streams[point])).reduce(0.0) {
+      $0 + pow(Double($1.0 - factor * $1.1), 2) / Double(recon.count)
+    }
+    let l1 = code.values.reduce(0.0) { $0 + Double($1) } / Double(recon.count)
+    recon.scale(by: 1 / factor)
+    let replacement = SharedMatrix(recon)
+    let splice = Splice(at: point) { _, values in values.assign(replacement.matrix) }
+    try model.forward(batch, hooks: [], splice: splice, wantsFinalState: true, workspace: workspace) { _, _ in }
+    let spliced = Self.logProbabilities(model.logits(workspace.finalState))
+    var kl = 0.0
+    for (p, q) in zip(original.joined(), spliced.joined()) { kl += exp(p) * (p - q) / Double(rows) }
+    #expect(kl > 1e-3, "the example's KL is \(kl)")
+    #expect(abs(try #require(found.kl) - kl) < 1e-5, "\(kl)")
+    #expect(abs(found.sae.mse - mse) < 1e-5 * max(1, mse) && abs(found.sae.l1 - l1) < 1e-5)
+    #expect(abs(found.sae.total - 0.7 * kl - 0.4 * mse - 0.1 * l1) < 2e-5 * max(1, mse))
+  }
+
   private struct Case: CustomTestStringConvertible {
     let objective: String
     var fixture = "gpt-neo"
@@ -148,7 +195,10 @@ import Transformer
     var weights: String?
     var arch = SAEConfiguration.Architecture.relu
     var teacher = "hidden"
-    var testDescription: String { "\(objective) \(fixture) \(hook) \(arch) \(teacher) \(weights ?? "")" }
+    var target: String?
+    var testDescription: String {
+      "\(objective) \(fixture) \(hook) \(target ?? "") \(arch) \(teacher) \(weights ?? "")"
+    }
   }
 
   private static let cases = [
@@ -162,17 +212,25 @@ import Transformer
     Case(objective: "non-intrusive", teacher: "none"),
     Case(objective: "e2e", fixture: "gpt-neox-parallel", hook: "blocks.0.hook_attn_out"),
     Case(objective: "intrusive", fixture: "llama-tied", hook: "blocks.0.hook_resid_mid"),
+    Case(objective: "e2e+ds", hook: "blocks.1.hook_resid_mid", weights: "local=0.3", target: "blocks.1.hook_mlp_out"),
+    Case(
+      objective: "e2e", hook: "blocks.1.mlp.hook_post", arch: .topk, teacher: "none", target: "blocks.1.hook_resid_post"
+    ),
+    Case(
+      objective: "e2e", fixture: "gpt-neox-parallel", hook: "blocks.0.hook_resid_pre", arch: .jumprelu,
+      target: "blocks.0.hook_mlp_out"),
   ]
 
   /// Along the gradient itself, where the signal is largest, for every tensor.
   @Test(arguments: cases)
   private func gradientsAgreeWithFiniteDifferences(example of: Case) throws {
     let width = of.fixture == "gpt-neo" ? 12 : 24
-    let streams = [of.hook, "blocks.1.hook_resid_pre", "blocks.1.hook_resid_mid", "blocks.2.hook_resid_pre"]
+    let own = [of.hook, of.target].compactMap(\.self)
+    let streams = own + ["blocks.1.hook_resid_pre", "blocks.1.hook_resid_mid", "blocks.2.hook_resid_pre"]
     let all =
       of.fixture == "gpt-neo"
       ? Set(streams + Self.later + ["blocks.2.hook_resid_mid"]).sorted()
-      : of.fixture == "llama-tied" ? [of.hook, "blocks.0.hook_resid_pre"] : [of.hook, "blocks.0.hook_resid_pre"]
+      : Set(own + ["blocks.0.hook_resid_pre"]).sorted()
     let cache = try TinyModelCache(
       of.fixture, hooks: all, logits: of.teacher.isEmpty || of.teacher == "none" ? [] : [of.teacher])
     let example = try Example(cache, of.objective, hook: of.hook) {
@@ -180,6 +238,7 @@ import Transformer
       $0.weights = of.weights
       $0.teacher = of.teacher.isEmpty ? nil : of.teacher
       if of.objective == "e2e+ds" || of.weights == "downstream=1" { $0.downstream = "blocks.3.hook_resid_pre" }
+      if let target = of.target { ($0.targetHook, $0.skip) = (target, true) }
       if of.arch == .topk { $0.k = 6 }
       if of.arch == .deep { $0.encoderHidden = "1x"; $0.decoderHidden = "1x" }
       $0.latents = "\(3 * width)"
@@ -187,7 +246,8 @@ import Transformer
     _ = try example.losses()
     let gradients = example.parameters.map { $0.gradient.values }
     var nChecked = 0
-    for (parameter, gradient) in zip(example.parameters, gradients) {
+    // A threshold's gradient is no derivative: see ThresholdGradientTests.
+    for (parameter, gradient) in zip(example.parameters, gradients) where parameter.name != "threshold" {
       let norm = gradient.reduce(0.0) { $0 + Double($1 * $1) }.squareRoot()
       if norm < 1e-4 { continue }
       let start = parameter.value.copy()

@@ -11,7 +11,10 @@ import Transformer
 /// Whole runs of objectives that run the model, on a cache of a small random one.
 @Suite struct ModelRunTests {
   private static let hook = "blocks.1.hook_resid_mid"
-  private static let hooks = [hook, "blocks.1.hook_resid_pre", "blocks.2.hook_resid_pre", "blocks.3.hook_resid_pre"]
+  private static let target = "blocks.1.hook_mlp_out"
+  private static let hooks = [
+    hook, target, "blocks.1.hook_resid_pre", "blocks.2.hook_resid_pre", "blocks.3.hook_resid_pre",
+  ]
 
   private func cache() throws -> TinyModelCache { try TinyModelCache(hooks: Self.hooks, logits: ["hidden", "topk:9"]) }
 
@@ -42,10 +45,12 @@ import Transformer
     return try text.split(separator: 0x0A).map { try JSONDecoder().decode(StepMetrics.self, from: $0) }
   }
 
-  @Test(arguments: ["e2e", "e2e+ds", "next-token", "intrusive", "non-intrusive", "local-kl"])
-  func interruptedAndResumedEqualsUninterrupted(objective: String) throws {
+  @Test(arguments: ["e2e", "e2e+ds", "next-token", "intrusive", "non-intrusive", "local-kl"], [false, true])
+  func interruptedAndResumedEqualsUninterrupted(objective: String, isTranscoder: Bool) throws {
+    if isTranscoder && !["e2e", "local-kl"].contains(objective) { return }
     let cache = try cache()
     var whole = cache.configuration(objective, hook: Self.hook, out: "whole")
+    if isTranscoder { (whole.targetHook, whole.skip) = (Self.target, true) }
     whole.arch = .relu
     whole.l1 = 0.05
     if objective == "local-kl" { whole.finetuneFraction = 0.5 }
