@@ -45,18 +45,16 @@ package final class Evaluation {
   private let sequencesPerBatch: Int
 
   /// - Parameter targetHook: of transcoders.
-  /// - Throws: `EvaluateError.mismatch` if model and cache, or an SAE and the hook, do not belong together, or trained
-  ///   half-layers cannot be used.
+  /// - Throws: `ActCacheError.mismatch` if model and cache, `EvaluateError.mismatch` if an SAE and the hook do not belong
+  ///   together, or trained half-layers cannot be used.
   package init(
     _ subjects: [Subject], hook inputName: String, targetHook: String? = nil, cache: CacheReader,
     model: TransformerModel, tokensPerBatch: Int = 2048
   ) throws {
     let digest = try model.weightsDigest()
-    guard digest == cache.manifest.identity.weights else {
-      throw EvaluateError.mismatch(
-        "\(cache.path): made with the model of weights \(cache.manifest.identity.weights.prefix(12)), the one given has "
-          + "\(digest.prefix(12)); evaluate with the model that was harvested")
-    }
+    try cache.manifest.identity.require(
+      weights: digest, modelConfiguration: model.configuration.canonicalDescription,
+      numerics: TransformerModel.numerics, path: cache.path)
     self.model = model
     let name = targetHook ?? inputName
     stream = try cache.hook(name)

@@ -8,9 +8,10 @@ package struct StoredEvaluation: Codable, Sendable {
   /// Everything that decides the numbers of an evaluation but this program.
   package struct Key: Codable, Sendable, Equatable {
     /// Raised when numbers change their meaning.
-    package var version = 1
-    /// SHA-256 of the model's weights.
+    package var version = 2
+    /// SHA-256 of the model's weights, and of its configuration: together they are the model.
     package var weights: String
+    package var modelConfiguration: String
     /// The cache: its base key, its text, and which of its sequences are held out.
     package var cache: String
     package var text: String
@@ -27,7 +28,9 @@ package struct StoredEvaluation: Codable, Sendable {
     ///   - limit: held-out sequences to use; nil: all.
     package init(run: String, cache: CacheReader, limit: Int?) throws {
       let manifest = cache.manifest
+      // An evaluation is of the cache's own model, or refused.
       weights = manifest.identity.weights
+      modelConfiguration = CanonicalJSON.hexDigest(of: Array(manifest.identity.modelConfiguration.utf8))
       self.cache = manifest.baseKey
       text = manifest.generations.last?.chain ?? ""
       heldOut = CanonicalJSON.hexDigest(of: manifest.heldOut.flatMap { "\($0),".utf8 })

@@ -13,7 +13,7 @@ package final class ModelSource: ActivationSource {
 
   package var weightsDigest: String { get throws { try model.weightsDigest() } }
   package var configurationDescription: String { model.configuration.canonicalDescription }
-  package var numerics: String { "f32 openblas" }
+  package var numerics: String { TransformerModel.numerics }
   package var nVocabulary: Int { model.configuration.dVocab }
   package var maxContext: Int { model.configuration.nCtx }
 

@@ -40,11 +40,7 @@ package final class Subject {
     guard cache != nil || source != nil else {
       throw MeasureError.invalid("nothing to measure: give --cache, --model, or both")
     }
-    if let cache, let source, cache.manifest.identity.weights != (try source.weightsDigest) {
-      throw ActCacheError.mismatch(
-        "\(cache.path): was made with weights \(cache.manifest.identity.weights.prefix(12)), the model has "
-          + "\(try source.weightsDigest.prefix(12)); give the model that made it")
-    }
+    if let cache, let source { try cache.manifest.identity.require(source, path: cache.path) }
   }
 
   /// The folder in which `path` lies or will lie; the nearest above it that exists.

@@ -7,6 +7,9 @@ import Synchronization
 ///
 ///     ids ─ wE (+ wPos) ─► [attention, MLP] × nLayers ─► finalNorm ─► wU
 package final class TransformerModel: Sendable {
+  /// Arithmetic of the forward pass.
+  package static let numerics = "f32 openblas"
+
   package let configuration: ModelConfiguration
   /// [dVocab, dModel]
   let tokenEmbedding: SharedMatrix

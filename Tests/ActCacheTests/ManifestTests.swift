@@ -266,7 +266,7 @@ struct ManifestTests {
     #expect(error?.exitCode == 78 && error?.description.contains("sequences per shard: 6, not 8") == true)
   }
 
-  @Test func aConfigurationIsNamedByItsDigest() throws {
+  @Test func configurationsDifferInMembersOrElseByDigest() throws {
     func spec(_ configuration: String) throws -> CacheSpec {
       let made = try SmallCache().spec
       return try CacheSpec(
@@ -274,11 +274,17 @@ struct ManifestTests {
           weights: "w", modelConfiguration: configuration, tokenizer: "t", tokens: made.identity.tokens,
           numerics: "f32 test"), streams: [], nVocabulary: 100, tokensPerShard: 1)
     }
-    let long = ["{\"n_layers\":1,\"n_heads\":2}", "{\"n_layers\":2,\"n_heads\":2}"]
-    let digests = long.map { CanonicalJSON.hexDigest(of: Array($0.utf8)).prefix(12) }
+    func differences(_ a: String, _ b: String) throws -> [String] { try spec(a).differences(from: spec(b)) }
     #expect(
-      try spec(long[0]).differences(from: spec(long[1]))
-        == ["model configuration: \(digests[0]), not \(digests[1])"])
+      try differences("{\"n_layers\":1,\"n_heads\":2}", "{\"n_layers\":2,\"n_heads\":2,\"x\":[1]}")
+        == ["model configuration: n_layers 1, not 2, x nothing, not [1]"])
+    #expect(try differences("{\"a\":1}", "{\"a\":1}") == [])
+    let long = ["a configuration in words", "a configuration in other words"]
+    let digests = long.map { CanonicalJSON.hexDigest(of: Array($0.utf8)).prefix(12) }
+    #expect(try differences(long[0], long[1]) == ["model configuration: \(digests[0]), not \(digests[1])"])
+    #expect(
+      try spec("c").identity.differences(weights: "v", modelConfiguration: "d", numerics: "f32", tokenizer: "u")
+        == ["weights: w, not v", "model configuration: c, not d", "numerics: f32 test, not f32", "tokenizer: t, not u"])
   }
 
   @Test func gapsAndUnfinishedCachesAreNamed() throws {

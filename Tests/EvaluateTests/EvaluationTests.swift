@@ -293,8 +293,40 @@ import Transformer
       })
     else { return }
     let wrong = try TransformerModel.load(path: other.appendingPathComponent(name).path)
-    #expect(throws: EvaluateError.self) {
+    #expect(throws: ActCacheError.self) {
       _ = try Evaluation([], hook: "hook_embed", cache: cache, model: wrong)
     }
+    // The same weights with another configuration.
+    try copyModel(path, to: folder.path + "/model", changing: ["layer_norm_epsilon": 0.5])
+    let near = try TransformerModel.load(path: folder.path + "/model")
+    #expect(
+      throws: ActCacheError.mismatch(
+        "\(cache.path): this cache was made with another model: it has model configuration: epsilon 1e-05, not 0.5. "
+          + "Give the model that was harvested")
+    ) { _ = try Evaluation([], hook: "hook_embed", cache: cache, model: near) }
+  }
+
+  /// Before version 2 a model of another configuration was accepted, so that numbers may be wrong.
+  @Test func keptEvaluationsAreOfTheWholeModel() throws {
+    let folder = try TemporaryFolder()
+    let model = try TransformerModel.load(path: StoriesCache.model)
+    let cache = try harvest(["hook_embed"], into: folder, model: model)
+    let sae = try exactSAE(width: cache.hook("hook_embed").width)
+    let run = folder.path
+    try SAELensFormat.save(
+      sae, normalization: .factor(1), firingFrequency: nil,
+      provenance: .init(modelName: nil, hookName: "hook_embed", context: 24, prependsBOS: false), to: run + "/sae")
+    let key = try StoredEvaluation.Key(run: run, cache: cache, limit: 1)
+    let found = try Evaluation([.init(name: run, sae: sae)], hook: "hook_embed", cache: cache, model: model).run(
+      limit: 1)
+    try StoredEvaluation(found[0], key: key).save(in: run)
+    #expect(StoredEvaluation.load(run: run, key: key)?.sums == found[0].sums)
+    var other = key
+    other.modelConfiguration = CanonicalJSON.hexDigest(of: [])
+    #expect(StoredEvaluation.load(run: run, key: other) == nil)
+    let file = URL(fileURLWithPath: run + "/eval.json")
+    let text = try String(contentsOf: file, encoding: .utf8)
+    try text.replacing(#""version":2"#, with: #""version":1"#).write(to: file, atomically: true, encoding: .utf8)
+    #expect(StoredEvaluation.load(run: run, key: key) == nil)
   }
 }

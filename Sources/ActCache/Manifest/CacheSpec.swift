@@ -149,19 +149,14 @@ public struct CacheSpec: Codable, Equatable, Sendable {
         ("held-out seed", "\(spec.heldOut.seed)"),
       ]
     }
-    let digests = ["weights", "model configuration", "tokenizer"]
     return zip(fields(self), fields(other)).compactMap { mine, theirs in
       if mine.1 == theirs.1 { return nil }
-      let isDigest = digests.contains(mine.0)
-      let (here, there) = isDigest ? (shortDigest(mine.1), shortDigest(theirs.1)) : (mine.1, theirs.1)
+      if mine.0 == "model configuration" { return CacheIdentity.configurationDifference(mine.1, theirs.1) }
+      let isDigest = ["weights", "tokenizer"].contains(mine.0)
+      let (here, there) =
+        isDigest ? (String(CacheIdentity.short(mine.1)), String(CacheIdentity.short(theirs.1))) : (mine.1, theirs.1)
       return "\(mine.0): \(here), not \(there)"
     }
-  }
-
-  /// The beginning of a digest; of the digest of `text` if it is something else, a configuration for instance.
-  private func shortDigest(_ text: String) -> String {
-    let isDigest = text.utf8.count == 64 && text.allSatisfy(\.isHexDigit)
-    return String((isDigest || text.utf8.count <= 12 ? text : CanonicalJSON.hexDigest(of: Array(text.utf8))).prefix(12))
   }
 
   /// Throws `ActCacheError.mismatch` unless `wanted` is this spec, with what differs, and with both base keys if they do.

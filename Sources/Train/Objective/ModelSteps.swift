@@ -21,17 +21,14 @@ package final class ModelSteps {
 
   /// Opens the model, and sets the configuration's teacher, so that the run means the same when the cache has more.
   ///
-  /// - Throws: `TrainError.mismatch` if it is not the model that was harvested; what `ObjectivePlan` and
+  /// - Throws: `ActCacheError.mismatch` if it is not the model that was harvested; what `ObjectivePlan` and
   ///   `SequenceBatches` throw.
   package init(for configuration: inout TrainConfiguration, cache: CacheReader) throws {
     let path = configuration.model ?? ""
     let model = try TransformerModel.load(path: path)
-    let (mine, theirs) = (try model.weightsDigest(), cache.manifest.identity.weights)
-    guard mine == theirs else {
-      throw TrainError.mismatch(
-        "\(path): has weights \(mine.prefix(12)), \(cache.path) was harvested from \(theirs.prefix(12)); give --model the "
-          + "one that was harvested")
-    }
+    try cache.manifest.identity.require(
+      weights: model.weightsDigest(), modelConfiguration: model.configuration.canonicalDescription,
+      numerics: TransformerModel.numerics, path: cache.path)
     let goal = try configuration.makeObjective()
     let plan = try ObjectivePlan(
       goal, hook: configuration.hook, target: configuration.targetHook, model: model, cache: cache,

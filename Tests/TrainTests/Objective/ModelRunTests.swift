@@ -136,8 +136,29 @@ import Transformer
     #expect {
       try RunData(for: &configuration)
     } throws: { error in
-      "\(error)".contains("was harvested from") && "\(error)".hasSuffix("give --model the one that was harvested")
+      "\(error)".contains("made with another model: it has weights: ")
+        && "\(error)".hasSuffix(". Give the model that was harvested")
     }
+  }
+
+  @Test func theSameWeightsWithAnotherConfigurationAreAnotherModel() throws {
+    let hook = "blocks.1.hook_resid_pre"
+    let cache = try TinyModelCache("llama-tied", hooks: [hook], logits: ["hidden"])
+    let other = cache.folder.path + "/other"
+    try copyModel(cache.model, to: other, changing: ["rms_norm_eps": 0.25, "rope_parameters": ["rope_theta": 4]])
+    let models = try [cache.model, other].map { try TransformerModel.load(path: $0) }
+    #expect(try models[0].weightsDigest() == models[1].weightsDigest())
+    let expected = ActCacheError.mismatch(
+      "\(cache.path): this cache was made with another model: it has model configuration: epsilon 1e-05, not 0.25, "
+        + "rotary {\"nRotary\": 6, \"theta\": 10000}, not {\"nRotary\": 6, \"theta\": 4}. Give the model that was harvested"
+    )
+    var begun = cache.configuration("e2e", hook: hook)
+    begun.model = other
+    #expect(throws: expected) { try run(begun) }
+    begun.model = cache.model
+    #expect(try run(begun, until: 2) == .interrupted(step: 2))
+    begun.model = other
+    #expect(throws: expected) { try run(begun, resuming: true) }
   }
 
   @Test func membersOfASweepEqualRunsAlone() throws {
