@@ -48,7 +48,8 @@ struct EvalCommand: ParsableCommand {
         guard let sae = subject.sae as? any Autoencoder, subject.halfLayers == nil else {
           throw EvaluateError.invalid("\(run): --fista is for runs that left the model as it is; leave the run out")
         }
-        let scale = Float(try reader.hook(hooks.hook).scale)
+        let stored = HookPoint.storedName(of: hooks.hook, among: reader.manifest.hooks.keys)
+        let scale = Float(try reader.hook(stored).scale)
         let baseline = try Fista(sae, l1: Float(fista), inputScale: scale, name: run)
         baselines.append(baseline)
         subjects[hooks, default: []].append(

@@ -57,7 +57,7 @@ package final class Evaluation {
       numerics: TransformerModel.numerics, path: cache.path)
     self.model = model
     let name = targetHook ?? inputName
-    stream = try cache.hook(name)
+    stream = try cache.hook(HookPoint.storedName(of: name, among: cache.manifest.hooks.keys))
     channelMean = stream.statistics?.channelMean ?? [Double](repeating: 0, count: stream.width)
     hook = try model.configuration.hook(named: name)
     later = LaterStreams(after: hook, in: model.configuration)

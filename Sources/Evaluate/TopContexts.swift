@@ -33,10 +33,10 @@ package struct TopContexts {
 
   package init(_ sae: any SparseCoder, hook: String, cache: CacheReader, changed: ChangedModel? = nil) throws {
     self.sae = sae
-    self.hook = hook
+    self.hook = HookPoint.storedName(of: hook, among: cache.manifest.hooks.keys)
     self.changed = changed?.model
     reader = try HeldOutReader(cache)
-    width = try cache.hook(hook).width
+    width = try cache.hook(self.hook).width
   }
 
   private struct Use {

@@ -1,6 +1,7 @@
 import ActCache
 import LinearAlgebra
 import SAE
+import Transformer
 
 /// Batches of shuffled tokens from a cache. Opens no model.
 package final class CacheBatches: BatchSource {
@@ -30,15 +31,20 @@ package final class CacheBatches: BatchSource {
     seed: UInt64,
     reading options: ReadingOptions = .init()
   ) throws {
-    let name = other ?? hook
+    let name = HookPoint.storedName(of: other ?? hook, among: cache.manifest.hooks.keys)
     let context = cache.manifest.context
     if let positions = options.filter.positions, positions.lowerBound >= context {
       throw TrainError.invalid(
         "skip-positions is \(positions.lowerBound), but the sequences of \(cache.path) have \(context); choose less")
     }
     let stream = try cache.hook(name)
-    let targetStream = try targetHook.map { try CacheBatches.targetStream($0, of: cache, beside: hook) }
-    let hooks = [name] + (targetHook.map { [$0] } ?? [])
+    let target = targetHook.map { HookPoint.storedName(of: $0, among: cache.manifest.hooks.keys) }
+    if let targetHook, target == name {
+      throw TrainError.invalid(
+        "target-hook is \(targetHook), which is the stream of \(hook); leave it out for an autoencoder")
+    }
+    let targetStream = try target.map { try CacheBatches.targetStream($0, of: cache, beside: name) }
+    let hooks = [name] + (target.map { [$0] } ?? [])
     let frameBytes = try hooks.reduce(0) { try $0 + cache.frameBytes(ofHook: $1) }
     let source = try TrainingSource(
       cache, hooks: hooks, seed: seed, filter: options.filter,
@@ -53,7 +59,7 @@ package final class CacheBatches: BatchSource {
     }
     reader = try TrainingReader(source, batchSize: batchSize)
     normalizationScale = stream.scale
-    target = targetStream.map { TargetShape(width: $0.width, normalizationScale: $0.scale) }
+    self.target = targetStream.map { TargetShape(width: $0.width, normalizationScale: $0.scale) }
     provenance = SAELensFormat.Provenance(
       modelName: nil, hookName: hook, targetHook: targetHook, context: cache.manifest.context,
       prependsBOS: cache.manifest.identity.tokens.bos != nil, weightsDigest: cache.manifest.identity.weights,
@@ -64,7 +70,7 @@ package final class CacheBatches: BatchSource {
       statistics?.nOutliers ?? 0, statistics?.nTokens ?? 0, median > 0 ? (statistics?.maxNorm ?? 0) / median : 0
     )
     let outliers = try options.filter.maxNormRatio.map {
-      DataIdentity.Outliers(maxNorm: try cache.maxNorm(ofHook: hook, ratio: $0), tokens: source.nOutliers)
+      DataIdentity.Outliers(maxNorm: try cache.maxNorm(ofHook: name, ratio: $0), tokens: source.nOutliers)
     }
     identity = DataIdentity(
       stream: stream.streamKey, target: targetStream?.streamKey, text: cache.manifest.generations.last?.chain ?? "",

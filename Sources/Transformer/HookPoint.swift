@@ -64,6 +64,22 @@ extension HookPoint {
   }
 }
 
+extension HookPoint {
+  /// This and the other name of the same residual stream, if it has one: what a block leaves is what the next one reads.
+  package var names: [HookPoint] {
+    switch self {
+    case .block(let layer, .residPre) where layer > 0: [self, .block(layer - 1, .residPost)]
+    case .block(let layer, .residPost) where layer < .max: [self, .block(layer + 1, .residPre)]
+    default: [self]
+    }
+  }
+
+  /// What the stream of the hook `name` is called among `stored`; `name` where it is not there.
+  package static func storedName(of name: String, among stored: some Collection<String>) -> String {
+    HookPoint(name: name)?.names.map(\.name).first { stored.contains($0) } ?? name
+  }
+}
+
 extension HookPoint: CustomStringConvertible {
   package var description: String { name }
 }

@@ -45,7 +45,7 @@ package final class ModelSteps {
       filter: reading.filter, onCorrupt: reading.onCorrupt)
     objective = try ModelObjective(goal, plan, model: model, cache: cache)
     if plan.before == nil {
-      scale = try cache.hook(configuration.hook).scale
+      scale = try cache.hook((plan.source ?? plan.input).name).scale
     } else {
       // The cache may know nothing of the hook: its input is there instead.
       let sample = try Self.sample(sequences, objective)

@@ -7,11 +7,12 @@ package struct ObjectivePlan: Equatable, Sendable {
   package let hook: HookPoint
   /// What a transcoder reads; nil: the SAE reads what it reconstructs.
   package let source: HookPoint?
-  /// The stream that steps begin with: the hook's, or with trained half-layers the input of the one before it.
+  /// The stream that steps begin with: the hook's, or with trained half-layers the input of the one before it. This and
+  /// those below by the name that the cache has, which can be the other one of the same stream.
   package let input: HookPoint
   /// What the value at the hook is added to, where that is no residual stream.
   package let base: HookPoint?
-  /// Later residual streams that are compared, by a name that the cache has.
+  /// Later residual streams that are compared.
   package let downstream: [HookPoint]
   /// Trained half-layers.
   package let before: HalfLayer?
@@ -44,31 +45,26 @@ package struct ObjectivePlan: Equatable, Sendable {
     teacher policy: String?, modelPath: String
   ) throws {
     hook = try model.configuration.hook(named: target ?? name)
-    source = try target.map { _ in try model.configuration.hook(named: name) }
     // Says so if no gradient goes back to the hook.
     _ = try DifferentiablePass(model, hook: hook)
-    base = DifferentiablePass.base(of: hook, in: model)
     before = objective.trainsHalfLayers ? try model.halfLayer(before: hook) : nil
     after = objective.trainsHalfLayers ? try model.halfLayer(after: hook) : nil
-    input = before?.input ?? hook
     needsTeacher = objective.needsTeacher
     teacher = try Self.teacher(policy, of: cache)
     let wanted =
       objective.has(.downstream) ? try Self.later(than: hook, objective.downstream, model.configuration) : []
-    var (found, missing) = ([HookPoint](), [HookPoint]())
-    for hook in [source, input, base].compactMap(\.self) where !cache.has(hook) && !missing.contains(hook) {
-      missing.append(hook)
+    var missing: [String] = []
+    // As the cache names it.
+    func stored(_ hook: HookPoint) -> HookPoint {
+      let there = hook.names.first { cache.manifest.hooks[$0.name] != nil }
+      if there == nil && !missing.contains(hook.name) { missing.append(hook.name) }
+      return there ?? hook
     }
-    for hook in wanted {
-      // Two names for one stream.
-      if let there = ([hook] + hook.otherNames(model.configuration)).first(where: cache.has) {
-        found.append(there)
-      } else {
-        missing.append(hook)
-      }
-    }
-    downstream = found
-    var lacking = missing.map { "--hook \($0.name)" }
+    source = try target.map { _ in stored(try model.configuration.hook(named: name)) }
+    input = stored(before?.input ?? hook)
+    base = DifferentiablePass.base(of: hook, in: model).map(stored)
+    downstream = wanted.map(stored)
+    var lacking = missing.map { "--hook \($0)" }
     if needsTeacher, let teacher, cache.manifest.logits[teacher.name] == nil {
       lacking.append("--logits \(teacher.name)")
     }
@@ -122,20 +118,5 @@ package struct ObjectivePlan: Equatable, Sendable {
         "downstream is \(n), but only \(all.count) layers begin after \(hook); choose less, or all")
     }
     return Array(all.prefix(n))
-  }
-}
-
-extension CacheReader {
-  fileprivate func has(_ hook: HookPoint) -> Bool { manifest.hooks[hook.name] != nil }
-}
-
-extension HookPoint {
-  /// Other names of the same residual stream.
-  fileprivate func otherNames(_ c: ModelConfiguration) -> [HookPoint] {
-    switch self {
-    case .block(let layer, .residPre) where layer > 0: [.block(layer - 1, .residPost)]
-    case .block(let layer, .residPost) where layer + 1 < c.nLayers: [.block(layer + 1, .residPre)]
-    default: []
-    }
   }
 }

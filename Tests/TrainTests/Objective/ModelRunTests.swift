@@ -129,6 +129,34 @@ import Transformer
         == "downstream is 7, but only 1 layers begin after blocks.1.hook_resid_post; choose less, or all")
   }
 
+  /// What a block leaves is what the next one reads: either name will do, for whatever reads the stream.
+  @Test(arguments: [
+    ("local", "blocks.2.hook_resid_pre"), ("e2e", "blocks.2.hook_resid_pre"), ("e2e+ds", "blocks.2.hook_resid_pre"),
+    // The base that its value is added to, and the input of the half-layer before the hook.
+    ("e2e", "blocks.2.hook_attn_out"), ("intrusive", "blocks.2.hook_resid_mid"),
+  ])
+  func bothNamesOfAStreamWillDo(objective: String, hook: String) throws {
+    func train(_ streams: [String], at hook: String) throws -> TinyModelCache {
+      let cache = try TinyModelCache(hooks: streams)
+      var configuration = cache.configuration(objective, hook: hook)
+      if objective == "e2e+ds" { configuration.downstream = "blocks.3.hook_resid_pre" }
+      #expect(try run(configuration) == .finished)
+      return cache
+    }
+    let streams = ["blocks.2.hook_resid_pre", "blocks.3.hook_resid_pre"]
+    let others = ["blocks.1.hook_resid_post", "blocks.2.hook_resid_post"]
+    let more = hook == "blocks.2.hook_attn_out" ? [hook] : []
+    let whole = try train(streams + more, at: hook)
+    let same = try train(others + more, at: hook)
+    let (a, b) = (try files(whole.folder.path + "/run"), try files(same.folder.path + "/run"))
+    #expect(a["sae/sae_weights.safetensors"] == b["sae/sae_weights.safetensors"] && !a.isEmpty)
+    #expect(a["half-layers.safetensors"] == b["half-layers.safetensors"])
+    guard hook == streams[0] else { return }
+    let named = try train(streams, at: others[0])
+    let c = try files(named.folder.path + "/run")
+    #expect(a["sae/sae_weights.safetensors"] == c["sae/sae_weights.safetensors"])
+  }
+
   @Test func anotherModelIsRefused() throws {
     let cache = try cache()
     var configuration = cache.configuration("e2e", hook: Self.hook)
