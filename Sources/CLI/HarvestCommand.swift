@@ -23,15 +23,20 @@ struct HarvestCommand: ParsableCommand {
       has already, to add hooks.
       """)
   var corpus: [String] = []
-  @Option(parsing: .upToNextOption, help: "TransformerLens hook points, such as blocks.3.hook_resid_post.")
-  var hook: [String]
+  @Option(
+    parsing: .upToNextOption,
+    help: "TransformerLens hook points, such as blocks.3.hook_resid_post; by default those that the cache has.")
+  var hook: [String] = []
   @Option(help: "Folder of the cache.") var out: String
   @Option(help: "Tokens per sequence.") var context = 128
   @Option(help: "Tokens to harvest; by default all of the text.") var tokens: Int?
   @Option(help: "How activations are stored: \(StorageType.allowed).") var dtype = "bf16"
   @Flag(help: "f16: bring values beyond ±65,504 to it instead of stopping; they are counted.") var saturate = false
   @Option(help: "Compression, \(ShardCodec.allowed); higher levels gain nothing.") var codec = "zstd:1"
-  @Option(parsing: .upToNextOption, help: "Teacher logits to keep: \(LogitPolicy.allowed); several at once.")
+  @Option(
+    parsing: .upToNextOption,
+    help:
+      "Teacher logits to keep: \(LogitPolicy.allowed); several at once. Without --hook by default those of the cache.")
   var logits = ["none"]
   @Option(help: "Tokens per shard, the most that an interruption loses.") var shardTokens: Int?
   @Option(

@@ -7,7 +7,8 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
   /// Text files (`.txt`, `.jsonl`, each also `.gz` or `.zst`), token files (`.bin`), or `-` for text on standard
   /// input; read one after the other. None: the text that the cache has already, for another hook.
   package var corpora: [String] = []
-  /// TransformerLens names of the activations to keep.
+  /// TransformerLens names of the activations to keep; none: those that the cache has (and its policies, unless `logits`
+  /// names some).
   package var hooks: [String] = []
   /// Positions per sequence.
   package var context = 128
@@ -57,8 +58,7 @@ package struct HarvestConfiguration: Codable, Equatable, Sendable {
     try require(!out.isEmpty, "out", "\"\"", "a folder")
     try require(corpora.filter { $0 == "-" }.count <= 1, "corpus", "- twice", "one - at most")
     for corpus in corpora { _ = try CorpusFormat(path: corpus) }
-    let policies = try logitPolicies
-    try require(!hooks.isEmpty || !policies.isEmpty, "hook", "(none)", "one or more hook names, or --logits alone")
+    _ = try logitPolicies
     for (i, hook) in hooks.enumerated() where hooks[..<i].contains(hook) {
       throw HarvestError.setting(name: "hook", value: "\(hook) twice", allowed: "each hook once")
     }

@@ -8,10 +8,20 @@ enum HarvestSpec {
   static func streams(
     _ configuration: HarvestConfiguration, _ source: any ActivationSource, _ contents: CacheContents
   ) throws -> [StreamSpec] {
-    let hooks = try configuration.hooks.map {
+    let policies = try configuration.logitPolicies
+    var hooks = try configuration.hooks.map {
       StreamSpec.hook($0, width: try source.width(of: $0), dtype: configuration.dtype, codec: configuration.codec)
     }
-    let policies = try configuration.logitPolicies
+    if hooks.isEmpty {
+      // As they are kept there, each in its own form.
+      let there = contents.receipts.sorted { $0.key < $1.key }.compactMap(\.value.first?.stream)
+      hooks = there.filter { $0.hookName != nil || policies.isEmpty && $0.policyName != nil }
+      guard !hooks.isEmpty || !policies.isEmpty else {
+        throw HarvestError.setting(
+          name: "hook", value: "(none)",
+          allowed: "one or more hook names, or --logits alone (no cache is there yet)")
+      }
+    }
     if policies.isEmpty { return hooks }
     let dModel = try source.width(of: StreamSpec.finalHook)
     // Hidden states are kept to be exact: fixed point is for activations.

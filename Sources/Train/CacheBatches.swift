@@ -43,7 +43,7 @@ package final class CacheBatches: BatchSource {
       throw TrainError.invalid(
         "target-hook is \(targetHook), which is the stream of \(hook); leave it out for an autoencoder")
     }
-    let targetStream = try target.map { try CacheBatches.targetStream($0, of: cache, beside: name) }
+    let targetStream = try target.map { try cache.hook($0, orAddItWith: "MODEL", like: [name]) }
     let hooks = [name] + (target.map { [$0] } ?? [])
     let frameBytes = try hooks.reduce(0) { try $0 + cache.frameBytes(ofHook: $1) }
     let source = try TrainingSource(
@@ -77,17 +77,6 @@ package final class CacheBatches: BatchSource {
       sequences: cache.manifest.nSequences,
       heldOut: cache.manifest.heldOut.count, windowFrames: source.windowFrames,
       skipped: source.skipped.isEmpty ? nil : source.skipped, outliers: outliers)
-  }
-
-  private static func targetStream(
-    _ name: String, of cache: CacheReader, beside hook: String
-  ) throws -> Manifest.Stream {
-    guard cache.manifest.hooks[name] == nil, let spec = cache.manifest.streams.first(where: { $0.hookName == hook })
-    else { return try cache.hook(name) }
-    do { return try cache.hook(name) } catch ActCacheError.missing(let what) {
-      let asHook = StreamSpec.hook(name, width: spec.width, dtype: spec.dtype, codec: spec.codec)
-      throw ActCacheError.missing("\(what); to add it: \(asHook.harvestCommand(cache: cache.path))")
-    }
   }
 
   package var width: Int { reader.width }

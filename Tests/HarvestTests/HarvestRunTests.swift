@@ -565,7 +565,7 @@ struct HarvestRunTests {
     ("codec", "--codec lz4: allowed are zstd:<level> with levels 1...19, none"),
     ("dtype", "--dtype f64: allowed are bf16, f16, f32, fix:<s> with s 1...12"),
     ("worker", "--worker 3/3: allowed are I/N with 0 ≤ I < N"),
-    ("hook", "--hook (none): allowed are one or more hook names, or --logits alone"),
+    ("hook", "--hook (none): allowed are one or more hook names, or --logits alone (no cache is there yet)"),
     ("context", "--context 65: allowed are at most 64, the model's context"),
   ])
   func settingsThatMakeNoSenseNameWhatIsAllowed(what: String, message: String) throws {

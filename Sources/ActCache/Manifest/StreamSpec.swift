@@ -64,11 +64,11 @@ public struct StreamSpec: Codable, Equatable, Sendable {
 
   /// The command that adds what the stream lacks of the tokens of a cache.
   package func harvestCommand(cache: String) -> String {
-    let defaults = StreamSpec.hook("", width: width, dtype: "bf16")
-    // A policy goes with some hook.
-    return "actcache harvest --model MODEL --hook \(hookName ?? "HOOK")" + (policyName.map { " --logits \($0)" } ?? "")
-      + " --out \(cache)" + (type == nil || dtype == defaults.dtype ? "" : " --dtype \(dtype)")
-      + (type == nil || codec == defaults.codec ? "" : " --codec \(codec)")
+    var command = AddingCommand(cache: cache)
+    command.hooks = hookName.map { [$0] } ?? []
+    command.logits = policyName.map { [$0] } ?? []
+    (command.dtype, command.codec) = (dtype, codec)
+    return command.description
   }
 
   /// How its values are stored; nil for tokens and targets.

@@ -64,14 +64,13 @@ package struct ObjectivePlan: Equatable, Sendable {
     input = stored(before?.input ?? hook)
     base = DifferentiablePass.base(of: hook, in: model).map(stored)
     downstream = wanted.map(stored)
-    var lacking = missing.map { "--hook \($0)" }
-    if needsTeacher, let teacher, cache.manifest.logits[teacher.name] == nil {
-      lacking.append("--logits \(teacher.name)")
-    }
-    if !lacking.isEmpty {
+    let lacksTeacher = needsTeacher && teacher.map { cache.manifest.logits[$0.name] == nil } ?? false
+    if !missing.isEmpty || lacksTeacher {
+      let command = cache.adding(
+        hooks: missing, logits: lacksTeacher ? teacher.map { [$0.name] } ?? [] : [], model: modelPath,
+        like: [input.name, hook.name])
       throw TrainError.missing(
-        "\(cache.path): this objective needs what the cache does not have; add it with: actcache harvest --model "
-          + "\(modelPath) --out \(cache.path) \(lacking.joined(separator: " "))")
+        "\(cache.path): this objective needs what the cache does not have; add it with: \(command)")
     }
   }
 

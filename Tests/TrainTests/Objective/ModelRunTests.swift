@@ -112,14 +112,15 @@ import Transformer
     }
     let command =
       "\(cache.path): this objective needs what the cache does not have; add it with: actcache harvest --model "
-      + "\(cache.model) --out \(cache.path) "
+      + "\(cache.model) "
+    let end = " --out \(cache.path) --dtype f32"
     // blocks.2.hook_resid_pre is the hook itself; blocks.3.hook_resid_pre is not there.
-    #expect(problem("e2e+ds", "blocks.1.hook_resid_post") == command + "--hook blocks.3.hook_resid_pre")
+    #expect(problem("e2e+ds", "blocks.1.hook_resid_post") == command + "--hook blocks.3.hook_resid_pre" + end)
     #expect(
       problem("e2e+ds", "blocks.1.hook_attn_out") { $0.teacher = "hidden" }
         == command + "--hook blocks.1.hook_attn_out --hook blocks.1.hook_resid_pre --hook blocks.3.hook_resid_pre "
-        + "--logits hidden")
-    #expect(problem("intrusive", "blocks.1.hook_resid_post") == command + "--hook blocks.1.hook_resid_mid")
+        + "--logits hidden" + end)
+    #expect(problem("intrusive", "blocks.1.hook_resid_post") == command + "--hook blocks.1.hook_resid_mid" + end)
     #expect(
       problem("e2e", "blocks.1.hook_resid_post") { $0.batch = 20 }
         == "batch is 20, but this objective takes whole sequences of 8 tokens; choose 16 or 24")

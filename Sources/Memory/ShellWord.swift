@@ -1,0 +1,13 @@
+/// `text` as one word of a POSIX shell's command: as it is where nothing in it means anything to a shell, else in single
+/// quotes.
+package func shellWord(_ text: String) -> String {
+  let plain = text.utf8.allSatisfy { byte in
+    switch byte {
+    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+      UInt8(ascii: "0")...UInt8(ascii: "9"):
+      true
+    default: "_@%+=:,./-".utf8.contains(byte)
+    }
+  }
+  return plain && !text.isEmpty ? text : "'\(text.replacing("'", with: "'\\''"))'"
+}

@@ -1,0 +1,94 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// What `train`, `eval` and `compare` say where streams or files are missing, and whether what they advise works.
+@Suite struct ObjectiveCommandTests {
+  private let folder: TemporaryFolder
+  /// Nothing that a shell leaves as it is.
+  private let cache: String
+  private let model: String
+
+  init() throws {
+    folder = try TemporaryFolder()
+    cache = folder.path + "/the user's cache"
+    model = folder.path + "/a model"
+    try copyModel("\(SharedInputs.packageRoot.path)/data/model", to: model, changing: [:])
+  }
+
+  private func run(_ arguments: [String], expecting status: Int32 = 0) throws -> Outcome {
+    let outcome = try actcache(arguments)
+    #expect(outcome.status == status, "\(arguments): \(outcome)")
+    return outcome
+  }
+
+  private func harvest(_ hooks: String..., dtype: String = "f32") throws {
+    _ = try run(
+      ["harvest", "--model", model, "--corpus", "data/stories.jsonl.zst", "--hook"] + hooks
+        + ["--context", "16", "--tokens", "1024", "--dtype", dtype, "--out", cache])
+  }
+
+  private func training(_ out: String, hook: String, _ options: String...) -> [String] {
+    ["train", "--cache", cache, "--hook", hook, "--out", "\(folder.path)/\(out)", "--latents", "2x", "--k", "8"]
+      + ["--batch", "64", "--tokens", "128"] + options
+  }
+
+  /// Runs the command at the end of a message, as a shell reads it.
+  private func runCommand(in message: String) throws {
+    let command = try #require(message.firstRange(of: "actcache harvest").map { message[$0.lowerBound...] })
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
+    process.arguments = ["-c", String(command)]
+    let folder = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().path
+    process.environment = ProcessInfo.processInfo.environment.merging(["PATH": folder]) { $1 }
+    process.currentDirectoryURL = SharedInputs.packageRoot
+    process.standardOutput = FileHandle.nullDevice
+    try process.run()
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0, "\(command)")
+  }
+
+  @Test func commandsThatAddWhatIsMissingRunAsTheyArePrinted() throws {
+    try harvest("blocks.1.hook_resid_pre")
+    let lacking = [
+      training("logits", hook: "blocks.1.hook_resid_pre", "--objective", "e2e", "--teacher", "full"),
+      training(
+        "hook", hook: "blocks.1.hook_resid_pre", "--objective", "e2e+ds", "--downstream", "next", "--teacher", "full"),
+      training("both", hook: "blocks.2.hook_attn_out", "--objective", "e2e", "--teacher", "hidden"),
+    ]
+    let added = [
+      "--logits full", "--hook blocks.2.hook_resid_pre", "--hook blocks.2.hook_attn_out --logits hidden",
+    ]
+    let (model, place) = ("'\(model)'", "'\(folder.path)/the user'\\''s cache'")
+    for (arguments, added) in zip(lacking, added) {
+      let message = try run(arguments + ["--model", self.model], expecting: 66).errors
+      let dtype = added == "--logits full" ? "" : " --dtype f32"
+      #expect(
+        message
+          == "actcache: \(cache): this objective needs what the cache does not have; add it with: actcache harvest --model "
+          + "\(model) \(added) --out \(place)\(dtype)\n")
+      try runCommand(in: message)
+      _ = try run(arguments + ["--model", self.model])
+    }
+    let info = try run(["info", cache]).output
+    #expect(info.contains("f32") && !info.contains("bf16"), "\(info)")
+    #expect(try run(["verify", cache]).output.contains("nothing is wrong"))
+  }
+
+  /// Without hooks and policies those of the cache are meant.
+  @Test func aHarvestWithoutHooksIsOfThoseThatTheCacheHas() throws {
+    let none = try run(["harvest", "--model", model, "--out", cache], expecting: 64)
+    #expect(
+      none.errors
+        == "actcache: --hook (none): allowed are one or more hook names, or --logits alone (no cache is there yet)\n")
+    try harvest("blocks.1.hook_resid_pre", "blocks.0.hook_resid_post")
+    #expect(try run(["harvest", "--model", model, "--out", cache]).output.contains("was complete before"))
+    _ = try run([
+      "harvest", "--model", model, "--out", cache, "--corpus", "data/stories.jsonl.zst", "--context", "16", "--tokens",
+      "1536",
+    ])
+    let info = try run(["info", cache]).output
+    #expect(info.contains("\(cache): complete, generation 2\n"), "\(info)")
+    #expect(!info.contains("bf16"), "\(info)")
+  }
+}
