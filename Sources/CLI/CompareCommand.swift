@@ -100,7 +100,8 @@ struct CompareCommand: ParsableCommand {
     let line = ProgressLine(quiet: json || csv)
     let evaluation = try Evaluation(
       missing.map { opened[$0].subject }, hook: opened[0].provenance.hookName,
-      targetHook: opened[0].provenance.targetHook, cache: reader, model: TransformerModel.load(path: path))
+      targetHook: opened[0].provenance.targetHook, cache: reader, model: TransformerModel.load(path: path),
+      modelPath: path)
     let fresh = try evaluation.run(limit: sequences) { done, all in
       line.update(fraction: Double(done) / Double(all), "\(missing.count) runs: \(done) of \(all) sequences")
     }

@@ -49,7 +49,7 @@ struct EvalCommand: ParsableCommand {
           throw EvaluateError.invalid("\(run): --fista is for runs that left the model as it is; leave the run out")
         }
         let stored = HookPoint.storedName(of: hooks.hook, among: reader.manifest.hooks.keys)
-        let scale = Float(try reader.hook(stored).scale)
+        let scale = Float(try reader.hook(stored, orAddItWith: self.model).scale)
         let baseline = try Fista(sae, l1: Float(fista), inputScale: scale, name: run)
         baselines.append(baseline)
         subjects[hooks, default: []].append(
@@ -63,7 +63,8 @@ struct EvalCommand: ParsableCommand {
     }) {
       let hook = hooks.hook
       let evaluation = try Evaluation(
-        group.map(\.subject), hook: hook, targetHook: hooks.target, cache: reader, model: model)
+        group.map(\.subject), hook: hook, targetHook: hooks.target, cache: reader, model: model,
+        modelPath: self.model)
       let found = try evaluation.run(limit: sequences) { done, all in
         line.update(fraction: Double(done) / Double(all), "\(hook): \(done) of \(all) sequences")
       }

@@ -44,12 +44,14 @@ package final class Evaluation {
   private let workspace = ForwardWorkspace()
   private let sequencesPerBatch: Int
 
-  /// - Parameter targetHook: of transcoders.
+  /// - Parameters:
+  ///   - targetHook: of transcoders.
+  ///   - modelPath: for the command that adds the hook to a cache that lacks it.
   /// - Throws: `ActCacheError.mismatch` if model and cache, `EvaluateError.mismatch` if an SAE and the hook do not belong
   ///   together, or trained half-layers cannot be used.
   package init(
     _ subjects: [Subject], hook inputName: String, targetHook: String? = nil, cache: CacheReader,
-    model: TransformerModel, tokensPerBatch: Int = 2048
+    model: TransformerModel, modelPath: String = "MODEL", tokensPerBatch: Int = 2048
   ) throws {
     let digest = try model.weightsDigest()
     try cache.manifest.identity.require(
@@ -57,7 +59,9 @@ package final class Evaluation {
       numerics: TransformerModel.numerics, path: cache.path)
     self.model = model
     let name = targetHook ?? inputName
-    stream = try cache.hook(HookPoint.storedName(of: name, among: cache.manifest.hooks.keys))
+    // Mean-ablation and the unit of MSE are of the whole cache, so that its stream is needed although the model runs.
+    stream = try cache.hook(
+      HookPoint.storedName(of: name, among: cache.manifest.hooks.keys), orAddItWith: modelPath)
     channelMean = stream.statistics?.channelMean ?? [Double](repeating: 0, count: stream.width)
     hook = try model.configuration.hook(named: name)
     later = LaterStreams(after: hook, in: model.configuration)

@@ -91,4 +91,23 @@ import Testing
     #expect(info.contains("\(cache): complete, generation 2\n"), "\(info)")
     #expect(!info.contains("bf16"), "\(info)")
   }
+
+  @Test func anEvaluationThatLacksItsHookNamesTheCommandThatAddsIt() throws {
+    try harvest("blocks.1.hook_resid_mid")
+    let hook = "blocks.1.hook_resid_post"
+    _ = try run(training("run", hook: hook, "--objective", "intrusive", "--model", model))
+    let evaluate = ["eval", "\(folder.path)/run", "--cache", cache, "--model", model, "--contexts", "1"]
+    let message = try run(evaluate, expecting: 66).errors
+    #expect(
+      message
+        == "actcache: \(cache): no hook \(hook); the cache holds blocks.1.hook_resid_mid; to add it: actcache harvest "
+        + "--model '\(model)' --hook \(hook) --out '\(folder.path)/the user'\\''s cache' --dtype f32\n")
+    try runCommand(in: message)
+    _ = try run(evaluate)
+    // The other name of that stream.
+    _ = try run(training("other", hook: "blocks.2.hook_resid_pre"))
+    _ = try run(
+      ["eval", "\(folder.path)/other", "--cache", cache, "--model", model, "--contexts", "1", "--fista", "1"]
+        + ["--sequences", "1"])
+  }
 }
