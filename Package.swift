@@ -92,7 +92,7 @@ let package = Package(
       name: "SAETests", dependencies: ["SAE", "LinearAlgebra", "Memory", "TestSupport"], swiftSettings: language),
     .testTarget(
       name: "TrainTests",
-      dependencies: ["Train", "SAE", "Harvest", "Transformer", "ActCache", "LinearAlgebra", "TestSupport"],
+      dependencies: ["Train", "SAE", "Harvest", "Transformer", "ActCache", "LinearAlgebra", "Memory", "TestSupport"],
       exclude: ["Fixtures"], swiftSettings: language),
     .testTarget(
       name: "EvaluateTests",

@@ -87,6 +87,8 @@ package struct DataIdentity: Codable, Equatable, Sendable {
     package var path: String
     /// SHA-256 of its file of weights.
     package var weights: String
+    /// SHA-256 of the file of half-layers that were trained with it; nil where none were.
+    package var halfLayers: String?
   }
 
   enum CodingKeys: String, CodingKey {

@@ -24,7 +24,8 @@ final class SweepMember {
   ///
   /// - Throws: what `TrainRun` throws before its first step.
   init?(_ name: String, _ configuration: TrainConfiguration, _ data: RunData, resuming: Bool) throws {
-    try configuration.check(width: data.source.width, targetWidth: data.source.target?.width)
+    try configuration.check(
+      width: data.source.width, targetWidth: data.source.target?.width, objective: data.steps?.objective)
     guard let session = try TrainSession(configuration, data, resuming: resuming) else { return nil }
     (self.name, self.configuration, self.session) = (name, configuration, session)
   }

@@ -54,18 +54,20 @@ package final class SweepRun {
   ///
   /// - Throws: `TrainError.invalid` naming every member whose settings do not fit its activations, or what `open` throws.
   package func check() throws {
-    var shapes: [String: (width: Int, target: Int?)] = [:]
+    var problems: [String: any Error] = [:]
     // The first group's data are kept; those of others would take too much memory together.
     for group in groups().reversed() {
       var first = group[0].configuration
       let data = try open(&first)
-      for member in group { shapes[member.name] = (data.source.width, data.source.target?.width) }
+      for member in group {
+        do {
+          try member.configuration.check(
+            width: data.source.width, targetWidth: data.source.target?.width, objective: data.steps?.objective)
+        } catch { problems[member.name] = error }
+      }
       opened = (first, data)
     }
-    try refuse(grid.members) { member in
-      guard let shape = shapes[member.name] else { return }
-      try member.configuration.check(width: shape.width, targetWidth: shape.target)
-    }
+    try refuse(grid.members) { if let problem = problems[$0.name] { throw problem } }
   }
 
   private func data(of group: [SweepGrid.Member]) throws -> (first: TrainConfiguration, data: RunData) {

@@ -1,7 +1,9 @@
 import ActCache
 import Foundation
 import LinearAlgebra
+import Memory
 import SAE
+import Transformer
 
 extension TrainConfiguration {
   /// Where the first weights come from.
@@ -57,21 +59,53 @@ extension TrainConfiguration {
     }
   }
 
-  /// Throws what `begin` would, before anything is written.
-  func checkInitialRun(width: Int, targetWidth: Int?) throws {
+  /// The half-layers that the run that `init` names trained with its SAE; none where it names none, or that run trained
+  /// none.
+  ///
+  /// - Parameter objective: of the new run; nil if it runs no model.
+  /// - Throws: `TrainError.invalid` unless the new run trains the same, `.mismatch` if the file cannot be used.
+  func initialHalfLayers(for objective: ModelObjective?) throws -> [TrainedHalfLayer] {
+    guard let initialRun, let path = try RunFolder(initialRun).trainedHalfLayers() else { return [] }
+    let alone = "or give \(initialRun)/sae for the SAE alone"
+    guard let objective, !objective.halfLayers.isEmpty else {
+      throw TrainError.invalid(
+        "init \(initialRun): its SAE belongs to the half-layers that were trained with it, and objective \(self.objective) "
+          + "trains none; choose an objective that trains them (--half-layers), \(alone)")
+    }
+    let halves: [TrainedHalfLayer]
+    do { halves = try TrainedHalfLayer.read(path, of: objective.model) } catch {
+      throw TrainError.mismatch(
+        "init \(initialRun): its half-layers cannot be used: \(error); restore the file, or train that run again")
+    }
+    func list(_ halves: [TrainedHalfLayer]) -> String {
+      halves.map(\.halfLayer.description).joined(separator: " and ")
+    }
+    guard halves.map(\.halfLayer) == objective.halfLayers.map(\.halfLayer) else {
+      throw TrainError.invalid(
+        "init \(initialRun): trained \(list(halves)), this run trains \(list(objective.halfLayers)); choose the hook of that "
+          + "run, \(alone)")
+    }
+    return halves
+  }
+
+  /// Throws what `begin` and `initialHalfLayers` would, before anything is written.
+  func checkInitialRun(width: Int, targetWidth: Int?, objective: ModelObjective?) throws {
     guard let initialRun, Checkpoint.latestStep(in: RunFolder(out).checkpoints) == nil, !RunFolder(out).isFinished
     else {
       return
     }
     let sae = try SparseAutoencoder(zeroed: saeConfiguration(width: width, targetWidth: targetWidth))
     try takeWeights(of: initialRun, into: sae, inputNormalization(cacheScale: 1), targetScale: nil)
+    _ = try initialHalfLayers(for: objective)
   }
 
   /// What `data.json` says about the run that `init` names; nil where it names none.
   func initialSAE() throws -> DataIdentity.InitialSAE? {
     guard let initialRun else { return nil }
     let file = "\(try folder(ofSAE: initialRun))/\(SAELensFormat.weightsFile)"
-    return DataIdentity.InitialSAE(path: initialRun, weights: try sha256(ofFile: file))
+    return DataIdentity.InitialSAE(
+      path: initialRun, weights: try sha256(ofFile: file),
+      halfLayers: try RunFolder(initialRun).trainedHalfLayers().map { try sha256(ofFile: $0) })
   }
 
   /// Where in the folder of a run, or of an SAE, the SAE lies.

@@ -398,7 +398,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
 
   /// Throws `TrainError.invalid` or `SAEError.invalid` for what makes no sense with activations of `width`, or needs more
   /// memory than there is: before anything is written.
-  func check(width: Int, targetWidth: Int? = nil) throws {
+  func check(width: Int, targetWidth: Int?, objective: ModelObjective?) throws {
     let (bytes, memory) = (
       try memoryBytes(width: width, targetWidth: targetWidth), ProcessInfo.processInfo.physicalMemory
     )
@@ -411,7 +411,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     if width < 2, try inputNormalization(cacheScale: 1) == .perToken {
       throw TrainError.invalid("normalization is unit, but activations of width \(width) have no deviation; use scale")
     }
-    try checkInitialRun(width: width, targetWidth: targetWidth)
+    try checkInitialRun(width: width, targetWidth: targetWidth, objective: objective)
   }
 
   private func validateTarget() throws(TrainError) {

@@ -28,7 +28,8 @@ package final class TrainRun {
     precondition(runsModel == (data.steps != nil), "objective \(configuration.objective) without its steps")
     self.data = data
     nSteps = configuration.nSteps
-    try configuration.check(width: data.source.width, targetWidth: data.source.target?.width)
+    try configuration.check(
+      width: data.source.width, targetWidth: data.source.target?.width, objective: data.steps?.objective)
   }
 
   /// Trains to the end, or until `isInterrupted` says so (asked before each step; the state is then saved).

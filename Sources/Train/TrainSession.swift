@@ -84,6 +84,9 @@ final class TrainSession {
     } else {
       activity = ActivityCount(counts: [Int](repeating: 0, count: shape.dSAE))
       if let initial = try configuration.initialSAE() { try folder.record(initial) }
+      for (half, initial) in zip(halfLayers, try configuration.initialHalfLayers(for: steps?.objective)) {
+        for (mine, other) in zip(half.weights, initial.weights) { mine.value = other.value.copy() }
+      }
       if let steps {
         var sample = try steps.sample()
         if let targetScale { sample.scale(by: targetScale) } else { normalization.apply(to: &sample) }

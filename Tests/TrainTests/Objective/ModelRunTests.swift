@@ -1,6 +1,7 @@
 import ActCache
 import Foundation
 import LinearAlgebra
+import Memory
 import SAE
 import TestSupport
 import Testing
@@ -156,6 +157,61 @@ import Transformer
     let named = try train(streams, at: others[0])
     let c = try files(named.folder.path + "/run")
     #expect(a["sae/sae_weights.safetensors"] == c["sae/sae_weights.safetensors"])
+  }
+
+  @Test func trainedHalfLayersAreTakenWithTheirSAE() throws {
+    let cache = try cache()
+    func configuration(_ objective: String, _ out: String, hook: String = Self.hook) -> TrainConfiguration {
+      var configuration = cache.configuration(objective, hook: hook, out: out)
+      configuration.arch = .relu
+      return configuration
+    }
+    let first = configuration("intrusive", "first")
+    #expect(try run(first) == .finished)
+    var next = configuration("non-intrusive", "next")
+    next.initialWeights = first.out
+    #expect(try run(next, until: 0) == .interrupted(step: 0))
+    let state = try SafetensorsFile(path: next.out + "/checkpoints/step-0/state.safetensors")
+    let model = try TransformerModel.load(path: cache.model)
+    let halves = try TrainedHalfLayer.read(first.out + "/half-layers.safetensors", of: model)
+    for weight in halves.flatMap(\.weights) {
+      let (rows, columns) = (weight.value.rows, weight.value.columns)
+      let taken = try state.matrix(weight.name, shape: [rows, columns], rows: rows)
+      #expect(difference(taken.values, weight.value.values) == nil, "\(weight.name)")
+    }
+    let data = try String(contentsOf: URL(fileURLWithPath: next.out + "/data.json"), encoding: .utf8)
+    #expect(data.contains("halfLayers"))
+    // What the run begins with is in its checkpoint.
+    try FileManager.default.moveItem(atPath: first.out, toPath: first.out + "-moved")
+    #expect(try run(next, resuming: true) == .finished)
+    try FileManager.default.moveItem(atPath: first.out + "-moved", toPath: first.out)
+
+    func problem(_ objective: String, hook: String = Self.hook) -> String {
+      var other = configuration(objective, "other", hook: hook)
+      other.initialWeights = first.out
+      do { _ = try run(other) } catch { return "\(error)" }
+      return ""
+    }
+    let file = first.out + "/half-layers.safetensors"
+    for objective in ["local", "e2e"] {
+      #expect(
+        problem(objective)
+          == "init \(first.out): its SAE belongs to the half-layers that were trained with it, and objective \(objective) trains "
+          + "none; choose an objective that trains them (--half-layers), or give \(first.out)/sae for the SAE alone")
+    }
+    #expect(
+      problem("intrusive", hook: "blocks.2.hook_resid_pre")
+        == "init \(first.out): trained the attention of layer 1 and the MLP of layer 1, this run trains the MLP of layer 1 and "
+        + "the attention of layer 2; choose the hook of that run, or give \(first.out)/sae for the SAE alone")
+    try Data(Data(contentsOf: URL(fileURLWithPath: file)).dropLast()).write(to: URL(fileURLWithPath: file))
+    #expect(problem("intrusive").hasPrefix("init \(first.out): "))
+    try FileManager.default.removeItem(atPath: file)
+    #expect(problem("intrusive").hasPrefix("\(file): no such file, but half-layers were trained"))
+    // Nothing was written.
+    #expect(!FileManager.default.fileExists(atPath: cache.folder.path + "/other"))
+    var alone = configuration("local", "alone")
+    alone.initialWeights = first.out + "/sae"
+    #expect(try run(alone) == .finished)
   }
 
   @Test func anotherModelIsRefused() throws {
