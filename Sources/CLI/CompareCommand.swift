@@ -51,6 +51,7 @@ struct CompareCommand: ParsableCommand {
 
   func run() throws {
     threads.apply()
+    let runs = try runFolders(self.runs)
     let groups = try runs.map { run in
       let folder = RunFolder(run)
       let values = try folder.options(groupBy)
@@ -60,7 +61,7 @@ struct CompareCommand: ParsableCommand {
       return values.map { $0 ?? "–" }.joined(separator: " ")
     }
     let reader = try CacheReader(path: cache)
-    let evaluated = try evaluations(reader)
+    let evaluated = try evaluations(of: runs, reader)
     let values = [Quantity.l0: l0, .ceIncrease: ceIncrease, .alive: alive].filter { !$0.value.isEmpty }
     let comparison = try Comparison(
       zip(groups, evaluated).map { .init(group: $0, run: $1) }, at: values,
@@ -82,7 +83,7 @@ struct CompareCommand: ParsableCommand {
   }
 
   /// From the runs' folders where they are there, the rest anew, in the order of the runs.
-  private func evaluations(_ reader: CacheReader) throws -> [Evaluation.Evaluated] {
+  private func evaluations(of runs: [String], _ reader: CacheReader) throws -> [Evaluation.Evaluated] {
     let keys = try runs.map { try StoredEvaluation.Key(run: $0, cache: reader, limit: sequences) }
     var found = zip(runs, keys).map { StoredEvaluation.load(run: $0, key: $1) }
     let opened = try runs.map { try Evaluation.Subject.open($0) }

@@ -31,6 +31,7 @@ struct EvalCommand: ParsableCommand {
   func run() throws {
     threads.apply()
     if let sequences, sequences < 1 { throw ValidationError("--sequences \(sequences): at least 1 is needed") }
+    let runs = try runFolders(self.runs)
     let reader = try CacheReader(path: cache)
     let model = try TransformerModel.load(path: self.model)
     let texts = contexts > 0 ? try ModelTokenizer.load(model: tokenizer ?? self.model).tokenizer : nil
@@ -196,6 +197,12 @@ struct EvalCommand: ParsableCommand {
 extension Evaluation.Subject {
   /// What is evaluated of a run, or of a folder in SAELens' layout, and where it comes from.
   static func open(_ run: String) throws -> (subject: Evaluation.Subject, provenance: SAELensFormat.Provenance) {
+    let file = SAELensFormat.configurationFile
+    guard ["\(run)/sae", run].contains(where: { FileManager.default.fileExists(atPath: "\($0)/\(file)") }) else {
+      throw EvaluateError.missing(
+        "\(run): no SAE there (sae/\(file) or \(file)); give the folder of a finished run of `actcache train`, or one in "
+          + "SAELens' layout")
+    }
     let (sae, provenance) = try SAELensFormat.open(run: run)
     let subject = Evaluation.Subject(
       name: run, sae: sae, weightsDigest: provenance.weightsDigest, halfLayers: try RunFolder(run).trainedHalfLayers())

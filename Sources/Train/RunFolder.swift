@@ -136,7 +136,8 @@ package struct RunFolder: Sendable {
       try DurableFile.write([UInt8](try configuration.yaml.utf8), to: path)
       return
     }
-    var there = try TrainConfiguration(yaml: String(decoding: text, as: UTF8.self), path: path).complete
+    let written = String(decoding: text, as: UTF8.self)
+    var there = try TrainConfiguration(yaml: written, path: path).complete
     // How to read, log and save changes nothing in the result, and the folder may have been moved.
     there.out = configuration.out
     there.cache = configuration.cache
@@ -146,6 +147,13 @@ package struct RunFolder: Sendable {
     there.logSteps = configuration.logSteps
     there.checkpointSteps = configuration.checkpointSteps
     guard there == configuration else {
+      let lacking = try there.missingKeys(yaml: written, path: path)
+      if !lacking.isEmpty {
+        let shown = lacking.prefix(3).joined(separator: ", ")
+        let rest = lacking.count > 3 ? " and \(lacking.count - 3) more keys" : ""
+        throw TrainError.invalid(
+          "\(path): cut short or edited: it lacks \(shown)\(rest); restore it, or choose another --out")
+      }
       let (a, b) = (try there.yaml.split(separator: "\n"), try configuration.yaml.split(separator: "\n"))
       let difference = Set(a).symmetricDifference(b).sorted().joined(separator: "; ")
       throw TrainError.invalid(

@@ -30,6 +30,12 @@ extension TrainConfiguration {
     get throws { try YAMLEncoder().encode(self) }
   }
 
+  /// Keys of this configuration that a file has not, in their order.
+  func missingKeys(yaml text: String, path: String) throws -> [String] {
+    let written = try Self.mapping(yaml: text, path: path)
+    return try Self.mapping(yaml: yaml, path: path).keys.compactMap(\.string).filter { written[$0] == nil }
+  }
+
   /// What a YAML file says about some keys, as text; nil for those that it does not have.
   static func options(_ keys: [String], yaml text: String, path: String) throws(TrainError) -> [String?] {
     let mapping = try mapping(yaml: text, path: path)

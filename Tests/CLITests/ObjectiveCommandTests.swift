@@ -110,4 +110,49 @@ import Testing
       ["eval", "\(folder.path)/other", "--cache", cache, "--model", model, "--contexts", "1", "--fista", "1"]
         + ["--sequences", "1"])
   }
+
+  @Test func filesAmongRunsAreLeftOut() throws {
+    try harvest("blocks.1.hook_resid_pre")
+    _ = try run(training("run", hook: "blocks.1.hook_resid_pre"))
+    let (trained, stray) = ("\(folder.path)/run", "\(folder.path)/sweep.csv")
+    try Data("run\n".utf8).write(to: URL(fileURLWithPath: stray))
+    let note = "actcache: note: \(stray) is a file, not a run; it is left out\n"
+    let options = ["--cache", cache, "--model", model, "--sequences", "1"]
+    for command in ["eval", "compare"] {
+      let both = try run([command, trained, stray] + options)
+      #expect(both.errors.hasPrefix(note) && both.output.contains(trained), "\(both)")
+      #expect(
+        try run([command, stray] + options, expecting: 66).errors
+          == "actcache: \(stray): a file, not the folder of a run; give the folder of a run of `actcache train`\n")
+    }
+    #expect(
+      try run(["eval", folder.path + "/none"] + options, expecting: 66).errors
+        == "actcache: \(folder.path)/none: no SAE there (sae/cfg.json or cfg.json); give the folder of a finished run of "
+        + "`actcache train`, or one in SAELens' layout\n")
+    let file = try run(
+      ["train", "--cache", stray, "--hook", "h", "--out", trained, "--latents", "2x"], expecting: 66)
+    #expect(file.errors == "actcache: \(stray): a file, not the folder of a cache; check the path\n")
+  }
+
+  @Test func aConfigurationThatWasCutShortIsSaidToBe() throws {
+    try harvest("blocks.1.hook_resid_pre")
+    let arguments = training("run", hook: "blocks.1.hook_resid_pre", "--batch", "32", "--checkpoint-steps", "1")
+    _ = try run(arguments)
+    let path = "\(folder.path)/run/config.yaml"
+    let text = try String(contentsOf: URL(fileURLWithPath: path), encoding: .utf8)
+    let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+    let batch = try #require(lines.firstIndex { $0.hasPrefix("batch:") })
+    func resume(_ text: String) throws -> String {
+      try text.write(toFile: path, atomically: true, encoding: .utf8)
+      return try run(arguments + ["--resume"], expecting: 64).errors
+    }
+    let short = try resume(lines[..<batch].joined(separator: "\n") + "\n")
+    #expect(
+      short.hasSuffix(
+        "actcache: \(path): cut short or edited: it lacks batch, optimizer, lr and 17 more keys; restore it, or choose another "
+          + "--out\n"), "\(short)")
+    let key = try resume(lines[..<batch].joined(separator: "\n") + "\nbat")
+    #expect(key.contains("actcache: \(path): not YAML ("), "\(key)")
+    #expect(try resume("") == "actcache: \(path): not a YAML mapping of names to values\n")
+  }
 }

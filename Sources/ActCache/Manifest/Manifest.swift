@@ -158,7 +158,11 @@ public struct Manifest: Codable, Equatable, Sendable {
     do {
       return try Manifest(
         sealed: SealedJSON.read(path, remedy: remedy, files: RealFiles()), path: path)
-    } catch ActCacheError.file(.system("open", _, ENOENT)) { return nil }
+    } catch ActCacheError.file(.system("open", _, ENOENT)) {
+      return nil
+    } catch ActCacheError.file(.system("open", _, ENOTDIR)) {
+      throw ActCacheError.missing("\(cache): a file, not the folder of a cache; check the path")
+    }
   }
 
   /// Reads the bytes of the manifest at `path`.

@@ -101,15 +101,27 @@ package struct ObjectivePlan: Equatable, Sendable {
   private static func later(
     than hook: HookPoint, _ choice: Objective.Downstream, _ c: ModelConfiguration
   ) throws -> [HookPoint] {
-    if case .named(let names) = choice { return try names.map { try c.hook(named: $0) } }
+    if case .named(let names) = choice {
+      let hooks = try names.map { try c.hook(named: $0) }
+      for (i, hook) in hooks.enumerated() {
+        guard let same = hooks[..<i].first(where: { hook.names.contains($0) }) else { continue }
+        throw TrainError.invalid(
+          "downstream names \(same == hook ? "\(hook) twice" : "\(same) and \(hook), one stream"); name each once")
+      }
+      return hooks
+    }
     guard case .block(let layer, let kind) = hook else { return [] }
     // The stream after the last layer of the hook is that of the hook itself.
     let first = kind == .residPost || kind == .mlpOut && !c.isParallel ? layer + 2 : layer + 1
     let all = (first..<max(first, c.nLayers)).map { HookPoint.block($0, .residPre) }
+    let last = HookPoint.block(c.nLayers - 1, .residPost)
+    guard hook != last else {
+      throw TrainError.invalid(
+        "downstream: no residual stream comes after \(hook); choose another objective")
+    }
     guard !all.isEmpty else {
       throw TrainError.invalid(
-        "downstream: no layer begins after \(hook); name the streams, for instance blocks.\(c.nLayers - 1).hook_resid_post"
-      )
+        "downstream: no layer begins after \(hook); name the streams, for instance \(last)")
     }
     guard case .next(let n) = choice else { return all }
     guard n <= all.count else {

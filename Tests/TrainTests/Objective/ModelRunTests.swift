@@ -129,6 +129,24 @@ import Transformer
     #expect(
       problem("e2e+ds", "blocks.1.hook_resid_post") { $0.downstream = "7" }
         == "downstream is 7, but only 1 layers begin after blocks.1.hook_resid_post; choose less, or all")
+    #expect(
+      problem("e2e+ds", "blocks.3.hook_resid_mid")
+        == "downstream: no layer begins after blocks.3.hook_resid_mid; name the streams, for instance "
+        + "blocks.3.hook_resid_post")
+    #expect(
+      problem("e2e+ds", "blocks.3.hook_resid_post")
+        == "downstream: no residual stream comes after blocks.3.hook_resid_post; choose another objective")
+    for (names, problems) in [
+      ("blocks.3.hook_resid_pre,blocks.3.hook_resid_pre", "blocks.3.hook_resid_pre twice"),
+      (
+        "blocks.3.hook_resid_pre,blocks.2.hook_resid_post",
+        "blocks.3.hook_resid_pre and blocks.2.hook_resid_post, one stream"
+      ),
+    ] {
+      #expect(
+        problem("e2e+ds", "blocks.1.hook_resid_post") { $0.downstream = names }
+          == "downstream names \(problems); name each once")
+    }
   }
 
   /// What a block leaves is what the next one reads: either name will do, for whatever reads the stream.
