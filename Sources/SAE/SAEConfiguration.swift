@@ -156,6 +156,13 @@ package struct SAEConfiguration: Codable, Sendable, Equatable {
 
   private var annealedK: AnnealedK { AnnealedK(k: k, start: kStart, fraction: kAnnealFraction) }
 
+  /// k of a step, where the kind has one.
+  package func k(step: Int, of nSteps: Int) -> Int {
+    var k = annealedK
+    k.begin(step: step, of: nSteps)
+    return k.current
+  }
+
   /// An SAE of this kind, at its random start.
   package func makeAutoencoder(seed: UInt64) throws(SAEError) -> any Autoencoder {
     architecture == .deep ? try Deep(self, seed: seed) : try SparseAutoencoder(self, seed: seed)

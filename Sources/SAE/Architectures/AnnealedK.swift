@@ -13,6 +13,8 @@ struct AnnealedK {
   }
 
   mutating func begin(step: Int, of nSteps: Int) {
+    // Rounding would make some of these sums less than k.
+    if start == k { return }
     let annealed = fraction * Double(nSteps)
     let share = annealed > 0 ? min(1, Double(step) / annealed) : 1
     current = Int(Double(start) * (1 - share) + Double(k) * share)
