@@ -18,13 +18,15 @@ struct Checkpoint: Codable {
   /// Bits of the architecture's own numbers.
   var state: [UInt64]
   var activity: ActivityCount
+  var watch: DivergenceWatch
 
   private static let stateFile = "state.json"
   private static let tensorFile = "state.safetensors"
 
   /// Writes `<folder>/step-<n>` and removes older checkpoints.
   static func save(
-    _ sae: any Autoencoder, _ optimizer: Optimizer, _ activity: ActivityCount, in folder: String
+    _ sae: any Autoencoder, _ optimizer: Optimizer, _ activity: ActivityCount, _ watch: DivergenceWatch,
+    in folder: String
   ) throws {
     let name = "step-\(optimizer.step)"
     let path = "\(folder)/\(name)"
@@ -41,7 +43,8 @@ struct Checkpoint: Codable {
     let state = Checkpoint(
       step: optimizer.step, activeFraction: sae.activity.activeFraction.bitPattern,
       entryFraction: sae.activity.entryFraction.bitPattern,
-      tokensSinceActive: sae.activity.tokensSinceActive, state: sae.state.map(\.bitPattern), activity: activity)
+      tokensSinceActive: sae.activity.tokensSinceActive, state: sae.state.map(\.bitPattern), activity: activity,
+      watch: watch)
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys]
     try DurableFile.write([UInt8](try encoder.encode(state)), to: "\(path)/\(stateFile)")
@@ -62,7 +65,7 @@ struct Checkpoint: Codable {
   /// another run.
   static func load(
     step: Int, from folder: String, into sae: any Autoencoder, _ optimizer: Optimizer
-  ) throws -> ActivityCount {
+  ) throws -> (ActivityCount, DivergenceWatch) {
     let path = "\(folder)/step-\(step)"
     do { return try read(path, into: sae, optimizer) } catch {
       let what = error is DecodingError ? "\(path)/\(stateFile): not the state of a run" : "\(error)"
@@ -72,7 +75,9 @@ struct Checkpoint: Codable {
     }
   }
 
-  private static func read(_ path: String, into sae: any Autoencoder, _ optimizer: Optimizer) throws -> ActivityCount {
+  private static func read(
+    _ path: String, into sae: any Autoencoder, _ optimizer: Optimizer
+  ) throws -> (ActivityCount, DivergenceWatch) {
     let state = try JSONDecoder().decode(
       Checkpoint.self, from: Data(MappedFile(path: "\(path)/\(stateFile)").copyOfBytes()))
     guard state.tokensSinceActive.count == sae.configuration.dSAE,
@@ -96,6 +101,6 @@ struct Checkpoint: Codable {
     sae.activity.tokensSinceActive = state.tokensSinceActive
     sae.state = state.state.map { Double(bitPattern: $0) }
     optimizer.step = state.step
-    return state.activity
+    return (state.activity, state.watch)
   }
 }

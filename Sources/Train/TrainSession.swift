@@ -20,6 +20,7 @@ final class TrainSession {
   let optimizer: Optimizer
   /// Trained with the SAE.
   let halfLayers: [TrainedHalfLayer]
+  private let objective: Objective
   private let schedule: Schedule
   private let tokensPerEpoch: Int
   private let provenance: SAELensFormat.Provenance
@@ -79,8 +80,9 @@ final class TrainSession {
       sae.parameters + halfLayers.flatMap { $0.weights.map(\.parameter) }, configuration.optimizerConfiguration)
     schedule = try configuration.makeSchedule(dSAE: shape.dSAE)
     resamplingSteps = Set(try configuration.resamplingSteps())
+    objective = try configuration.makeObjective()
     if let resumeStep {
-      activity = try Checkpoint.load(step: resumeStep, from: folder.checkpoints, into: sae, optimizer)
+      (activity, watch) = try Checkpoint.load(step: resumeStep, from: folder.checkpoints, into: sae, optimizer)
     } else {
       activity = ActivityCount(counts: [Int](repeating: 0, count: shape.dSAE))
       if let initial = try configuration.initialSAE() { try folder.record(initial) }
@@ -130,10 +132,16 @@ final class TrainSession {
     _ found: ObjectiveLosses, of batch: borrowing Matrix, _ source: any BatchSource, mixing: BatchMixing? = nil
   ) throws -> StepMetrics? {
     let (step, losses) = (step, found.sae)
-    if let problem = watch.problem(losses, nLatents: sae.configuration.dSAE) { throw diverged(problem) }
+    if !configuration.hasSameLoss(watch.since, step, objective, sae.configuration) { watch.begin(at: step) }
+    if let problem = watch.problem(
+      losses, nLatents: sae.configuration.dSAE, isLocal: !objective.needsModel(at: progress),
+      isInactive: sae.activity.entryFraction == 0, nSteps: nSteps)
+    {
+      throw diverged(problem)
+    }
     let rate = schedule.learningRate(step: step)
     guard let norm = optimizer.apply(learningRate: rate) else {
-      throw diverged("the gradients are not finite")
+      throw diverged(.init(what: "the gradients are not finite"))
     }
     let resampled = resamplingSteps.contains(self.step) ? resample(from: batch) : nil
     // Activity over the last tenth of the run becomes the SAE's sparsity file.
@@ -159,7 +167,7 @@ final class TrainSession {
   }
 
   /// Writes a checkpoint.
-  func save() throws { try Checkpoint.save(sae, optimizer, activity, in: folder.checkpoints) }
+  func save() throws { try Checkpoint.save(sae, optimizer, activity, watch, in: folder.checkpoints) }
 
   /// Writes the result and removes the checkpoints.
   func finish() throws {
@@ -174,11 +182,13 @@ final class TrainSession {
     try FileManager.default.removeItem(atPath: folder.checkpoints)
   }
 
-  private func diverged(_ problem: String) -> TrainError {
+  private func diverged(_ problem: DivergenceWatch.Problem) -> TrainError {
     let saved = Checkpoint.latestStep(in: folder.checkpoints).map { "; the checkpoint of step \($0) is kept" } ?? ""
+    let sparsity = problem.isInactivity ? sae.configuration.whatKeepsLatentsInactive : []
+    let lower = (sparsity.isEmpty ? "" : sparsity.joined(separator: ", ") + " or ") + "--lr (now \(schedule.peak))"
     return .diverged(
-      "\(folder.path): \(problem) at step \(step); lower --lr (now \(schedule.peak)) or check --normalization (now "
-        + "\(configuration.normalization))\(saved)")
+      "\(folder.path): \(problem.what) at step \(step); lower \(lower)\(sparsity.isEmpty ? "" : ",") or check "
+        + "--normalization (now \(configuration.normalization))\(saved)")
   }
 
   private func metrics(

@@ -1,0 +1,108 @@
+import Foundation
+import LinearAlgebra
+import SAE
+import TestSupport
+import Testing
+
+@testable import Train
+
+@Suite struct DivergedRunTests {
+  private func configuration(
+    _ out: String, _ arch: SAEConfiguration.Architecture, steps: Int = 40,
+    changing change: (inout TrainConfiguration) -> Void = { _ in }
+  ) -> TrainConfiguration {
+    var configuration = TrainConfiguration(cache: "toy", hook: "h", out: out)
+    configuration.arch = arch
+    configuration.latents = "3x"
+    configuration.setSparsity(k: 3, l1: 0.3)
+    configuration.batch = 32
+    configuration.tokens = 32 * steps
+    configuration.lr = 3e-3
+    configuration.checkpointSteps = 7
+    change(&configuration)
+    return configuration
+  }
+
+  /// Why a run stopped by itself; nil if it did not.
+  private func reason(
+    _ configuration: TrainConfiguration, resuming: Bool = false, source: any BatchSource = ToyBatches(),
+    stoppingAfter stop: Int = .max
+  ) throws -> String? {
+    var steps = 0
+    do {
+      _ = try TrainRun(configuration, source: source).run(
+        resuming: resuming,
+        isInterrupted: {
+          steps += 1
+          return steps > stop
+        })
+      return nil
+    } catch TrainError.diverged(let why) {
+      #expect(!FileManager.default.fileExists(atPath: "\(configuration.out)/sae/cfg.json"))
+      return why
+    }
+  }
+
+  /// Batches that are toys for a while, and then 30 times as large.
+  private struct GrowingBatches: BatchSource {
+    let toy = ToyBatches()
+    let first: Int
+    var width: Int { toy.width }
+    var tokensPerEpoch: Int { toy.tokensPerEpoch }
+    var normalizationScale: Double { toy.normalizationScale }
+    var secondsWaited: Double { 0 }
+    var identity: DataIdentity { toy.identity }
+    var provenance: SAELensFormat.Provenance { toy.provenance }
+
+    func read(batch index: Int, into batch: inout Matrix) throws {
+      try toy.read(batch: index, into: &batch)
+      if index >= first { for i in 0..<batch.rows { for j in 0..<width { batch[i, j] *= 30 } } }
+    }
+  }
+
+  @Test func aResumedRunIsJudgedAsTheWholeOneIs() throws {
+    let folder = try TemporaryFolder()
+    // The loss of step 110 is some 900 times that of the hundred before it.
+    let source = GrowingBatches(first: 110)
+    func run(_ name: String) -> TrainConfiguration { configuration("\(folder.path)/\(name)", .topk, steps: 400) }
+    let whole = try #require(try reason(run("whole"), source: source))
+    #expect(whole.contains(" at step 110; ") && whole.hasSuffix("; the checkpoint of step 105 is kept"), "\(whole)")
+    for stop in [1, 50, 109] {
+      let parts = run("parts-\(stop)")
+      #expect(try reason(parts, source: source, stoppingAfter: stop) == nil)
+      for _ in 0..<2 {
+        let why = try #require(try reason(parts, resuming: true, source: source), "stopped at \(stop)")
+        #expect(why.hasPrefix(whole.replacing("/whole:", with: "/parts-\(stop):").prefix(whole.count - 40)), "\(why)")
+      }
+    }
+  }
+
+  @Test func explosionsOfShortRunsAreSeen() throws {
+    let folder = try TemporaryFolder()
+    let topk = configuration("\(folder.path)/topk", .topk) { ($0.optimizer, $0.lr) = (.sgd, 1e6) }
+    #expect(try reason(topk) != nil)
+    let relu = configuration("\(folder.path)/relu", .relu, steps: 90) { ($0.optimizer, $0.lr) = (.sgd, 100.0) }
+    #expect(try reason(relu) != nil)
+  }
+
+  @Test func aLossThatRisesBecauseKFallsDoesNotStopTheRun() throws {
+    let folder = try TemporaryFolder()
+    for (index, fraction) in [0.2, 0.9].enumerated() {
+      let run = configuration("\(folder.path)/\(index)", .topk, steps: 400) {
+        ($0.kStart, $0.k, $0.kAnnealFraction, $0.logSteps, $0.lr) = (12, 1, fraction, 1, 1e-2)
+      }
+      #expect(try reason(run) == nil)
+    }
+  }
+
+  @Test func aRunWithoutActiveLatentsIsStopped() throws {
+    let folder = try TemporaryFolder()
+    let run = configuration("\(folder.path)/run", .jumprelu, steps: 250) { $0.threshold = 1000 }
+    #expect(
+      try reason(run)
+        == "\(run.out): no latent was active in 100 steps at step 99; lower --threshold (now 1000.0), --l0 (now 1.0) or "
+        + "--lr (now 0.003), or check --normalization (now scale); the checkpoint of step 98 is kept")
+    let short = configuration("\(folder.path)/short", .jumprelu, steps: 5) { $0.threshold = 1000 }
+    #expect(try reason(short)?.contains(": no latent was active in 2 steps at step 1; ") ?? false)
+  }
+}
