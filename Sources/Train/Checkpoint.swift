@@ -23,13 +23,12 @@ struct Checkpoint: Codable {
   private static let stateFile = "state.json"
   private static let tensorFile = "state.safetensors"
 
-  /// Writes `<folder>/step-<n>` and removes older checkpoints.
+  /// Writes `<folder>/step-<n>`.
   static func save(
     _ sae: any Autoencoder, _ optimizer: Optimizer, _ activity: ActivityCount, _ watch: DivergenceWatch,
     in folder: String
   ) throws {
-    let name = "step-\(optimizer.step)"
-    let path = "\(folder)/\(name)"
+    let path = "\(folder)/step-\(optimizer.step)"
     try createFolder(path)
     var tensors: [SafetensorsWriter.Tensor] = []
     func add(_ name: String, _ value: borrowing Matrix) {
@@ -48,10 +47,18 @@ struct Checkpoint: Codable {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys]
     try DurableFile.write([UInt8](try encoder.encode(state)), to: "\(path)/\(stateFile)")
+  }
+
+  /// Removes all checkpoints in `folder` but that of `step`.
+  static func removeOthers(than step: Int, in folder: String) throws {
     for other in try FileManager.default.contentsOfDirectory(atPath: folder)
-    where other.hasPrefix("step-") && other != name {
+    where other.hasPrefix("step-") && other != "step-\(step)" {
       try FileManager.default.removeItem(atPath: "\(folder)/\(other)")
     }
+  }
+
+  static func remove(step: Int, in folder: String) throws {
+    try FileManager.default.removeItem(atPath: "\(folder)/step-\(step)")
   }
 
   /// The step of the newest whole checkpoint in `folder`; nil if there is none.

@@ -27,6 +27,8 @@ final class TrainSession {
   private let log: MetricsLog
   private var activity: ActivityCount
   private var watch = DivergenceWatch()
+  /// Step of the newest checkpoint while no loss with its weights is known, so that they may be what diverged.
+  private var unproven: Int?
   private let resamplingSteps: Set<Int>
   private let start = ContinuousClock.now
   private var lastLog: ContinuousClock.Instant
@@ -83,6 +85,7 @@ final class TrainSession {
     objective = try configuration.makeObjective()
     if let resumeStep {
       (activity, watch) = try Checkpoint.load(step: resumeStep, from: folder.checkpoints, into: sae, optimizer)
+      unproven = resumeStep
     } else {
       activity = ActivityCount(counts: [Int](repeating: 0, count: shape.dSAE))
       if let initial = try configuration.initialSAE() { try folder.record(initial) }
@@ -143,6 +146,11 @@ final class TrainSession {
     guard let norm = optimizer.apply(learningRate: rate) else {
       throw diverged(.init(what: "the gradients are not finite"))
     }
+    // A loss with the weights of the newest checkpoint has passed: the one before it is not needed any more.
+    if let unproven {
+      try Checkpoint.removeOthers(than: unproven, in: folder.checkpoints)
+      self.unproven = nil
+    }
     let resampled = resamplingSteps.contains(self.step) ? resample(from: batch) : nil
     // Activity over the last tenth of the run becomes the SAE's sparsity file.
     if step >= nSteps - max(1, nSteps / 10) { activity.add(sae, tokens: configuration.batch) }
@@ -166,8 +174,11 @@ final class TrainSession {
     return latents.count
   }
 
-  /// Writes a checkpoint.
-  func save() throws { try Checkpoint.save(sae, optimizer, activity, watch, in: folder.checkpoints) }
+  /// Writes a checkpoint; the one before stays until this one is known to be good.
+  func save() throws {
+    try Checkpoint.save(sae, optimizer, activity, watch, in: folder.checkpoints)
+    unproven = step
+  }
 
   /// Writes the result and removes the checkpoints.
   func finish() throws {
@@ -182,7 +193,9 @@ final class TrainSession {
     try FileManager.default.removeItem(atPath: folder.checkpoints)
   }
 
+  /// The error, once a checkpoint whose weights led to it right away is gone.
   private func diverged(_ problem: DivergenceWatch.Problem) -> TrainError {
+    if let unproven { try? Checkpoint.remove(step: unproven, in: folder.checkpoints) }
     let saved = Checkpoint.latestStep(in: folder.checkpoints).map { "; the checkpoint of step \($0) is kept" } ?? ""
     let sparsity = problem.isInactivity ? sae.configuration.whatKeepsLatentsInactive : []
     let lower = (sparsity.isEmpty ? "" : sparsity.joined(separator: ", ") + " or ") + "--lr (now \(schedule.peak))"

@@ -43,6 +43,27 @@ import Testing
     }
   }
 
+  private func checkpoints(_ configuration: TrainConfiguration) throws -> [String] {
+    try FileManager.default.contentsOfDirectory(atPath: "\(configuration.out)/checkpoints").sorted()
+  }
+
+  /// Batches that from number `first` on are not finite.
+  private struct BrokenBatches: BatchSource {
+    let toy = ToyBatches()
+    let first: Int
+    var width: Int { toy.width }
+    var tokensPerEpoch: Int { toy.tokensPerEpoch }
+    var normalizationScale: Double { toy.normalizationScale }
+    var secondsWaited: Double { 0 }
+    var identity: DataIdentity { toy.identity }
+    var provenance: SAELensFormat.Provenance { toy.provenance }
+
+    func read(batch index: Int, into batch: inout Matrix) throws {
+      try toy.read(batch: index, into: &batch)
+      if index >= first { batch[0, 0] = .infinity }
+    }
+  }
+
   /// Batches that are toys for a while, and then 30 times as large.
   private struct GrowingBatches: BatchSource {
     let toy = ToyBatches()
@@ -75,6 +96,32 @@ import Testing
         #expect(why.hasPrefix(whole.replacing("/whole:", with: "/parts-\(stop):").prefix(whole.count - 40)), "\(why)")
       }
     }
+  }
+
+  @Test func theCheckpointKeptHadALossThatWasWell() throws {
+    let folder = try TemporaryFolder()
+    let broken = configuration("\(folder.path)/broken", .topk)
+    let why = try #require(try reason(broken, source: BrokenBatches(first: 14)))
+    #expect(why.hasSuffix("; the checkpoint of step 7 is kept"), "\(why)")
+    #expect(try checkpoints(broken) == ["step-7"])
+    // What is kept goes on, to the same end.
+    #expect(try reason(broken, resuming: true, source: BrokenBatches(first: 14)) == why)
+
+    let wild = configuration("\(folder.path)/wild", .topk) { ($0.lr, $0.checkpointSteps) = (1e30, 1) }
+    let first = try #require(try reason(wild))
+    #expect(!first.contains("checkpoint") && first.contains(" at step 1; "), "\(first)")
+    #expect(try checkpoints(wild) == [])
+  }
+
+  @Test func aCheckpointOfAnInterruptedRunIsNotYetAGoodOne() throws {
+    let folder = try TemporaryFolder()
+    let source = BrokenBatches(first: 10)
+    let run = configuration("\(folder.path)/run", .topk)
+    #expect(try reason(run, source: source, stoppingAfter: 10) == nil)
+    #expect(try checkpoints(run) == ["step-10", "step-7"])
+    let why = try #require(try reason(run, resuming: true, source: source))
+    #expect(why.hasSuffix("; the checkpoint of step 7 is kept"), "\(why)")
+    #expect(try checkpoints(run) == ["step-7"])
   }
 
   @Test func explosionsOfShortRunsAreSeen() throws {
