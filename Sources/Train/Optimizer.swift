@@ -84,6 +84,20 @@ package final class Optimizer {
     )
   }
 
+  /// What is wrong with the weights: not finite, or rows that are held at unit norm and are not of it; nil if nothing is.
+  var problemOfWeights: String? {
+    for parameter in parameters {
+      guard sumOfSquares(parameter.value).isFinite else {
+        return "weights in \(parameter.name), or their squares, are not finite"
+      }
+      guard parameter.hasUnitRows else { continue }
+      for square in squaredNorms(parameter.value) where abs(square - 1) > 0.01 {
+        return "a row of \(parameter.name) has norm \(square.squareRoot()), it is held at 1"
+      }
+    }
+    return nil
+  }
+
   /// Puts the average of the weights, if one is kept, into the parameters.
   package func useAverage() { average?.put(into: parameters) }
 }

@@ -182,6 +182,7 @@ final class TrainSession {
 
   /// Writes the result and removes the checkpoints.
   func finish() throws {
+    if let problem = optimizer.problemOfWeights { throw diverged(.init(what: problem)) }
     // A full disk here must not cost the run.
     try save()
     optimizer.useAverage()

@@ -142,6 +142,29 @@ import Testing
     }
   }
 
+  @Test func weightsThatAreNotFiniteOrNotOfUnitNormAreNotExported() throws {
+    let folder = try TemporaryFolder()
+    let free = configuration("\(folder.path)/free", .relu, steps: 1) {
+      ($0.lr, $0.decoderNorm, $0.warmupFraction, $0.schedule) = (3e38, .free, 0, .constant)
+    }
+    #expect(
+      try reason(free)
+        == "\(free.out): weights in W_enc, or their squares, are not finite at step 1; lower --lr (now 3e+38) or check --normalization (now "
+        + "scale)")
+    let unit = configuration("\(folder.path)/unit", .topk, steps: 1) {
+      ($0.lr, $0.warmupFraction, $0.schedule) = (1e30, 0, .constant)
+    }
+    #expect(
+      try reason(unit)
+        == "\(unit.out): weights in W_enc, or their squares, are not finite at step 1; lower --lr (now 1e+30) or check "
+        + "--normalization (now scale)")
+    let rows = Parameter("W_dec", Matrix(2, 2, [1, 0, 0, 0]))
+    rows.hasUnitRows = true
+    #expect(Optimizer([rows]).problemOfWeights == "a row of W_dec has norm 0.0, it is held at 1")
+    rows.value = Matrix(2, 2, [1, 0, 0.6, 0.8])
+    #expect(Optimizer([rows]).problemOfWeights == nil)
+  }
+
   @Test func aRunWithoutActiveLatentsIsStopped() throws {
     let folder = try TemporaryFolder()
     let run = configuration("\(folder.path)/run", .jumprelu, steps: 250) { $0.threshold = 1000 }
