@@ -27,6 +27,8 @@ package protocol Autoencoder: SparseCoder {
   var onPhase: ((StepPhase) -> Void)? { get set }
   /// Numbers that steps change besides parameters and activity, for checkpoints.
   var state: [Double] { get set }
+  /// Whether `state` may be set to numbers that come from a file.
+  func canHold(_ state: [Double]) -> Bool
   /// Whether `encode` standardizes each token first, and `decode` gives it its mean and deviation back. Of training, whose
   /// batches come standardized, false; a file for raw activations says it (`InputNormalization.perToken`).
   var standardizesTokens: Bool { get set }
@@ -52,6 +54,8 @@ package protocol Autoencoder: SparseCoder {
 }
 
 extension Autoencoder {
+  package func canHold(_ state: [Double]) -> Bool { state.count == self.state.count && state.allSatisfy(\.isFinite) }
+
   package func computeGradients(_ x: borrowing Matrix, target: borrowing Matrix) -> StepLosses {
     preconditionFailure("\(kind) reconstructs its input, not a target")
   }

@@ -10,6 +10,8 @@ protocol LatentRule: AnyObject {
   var parameters: [Parameter] { get }
   /// Numbers that steps change besides the parameters (running averages, annealed constants), kept in checkpoints.
   var state: [Double] { get set }
+  /// Whether `state` may be set to numbers that come from a file.
+  func canHold(_ state: [Double]) -> Bool
   /// Whether codes of training hold entries that are not active but carry a gradient.
   var keepsInactive: Bool { get }
   /// Widths of nested prefixes of the latents, ascending, the last all of them: the loss is the mean over those
@@ -49,6 +51,7 @@ extension LatentRule {
     get { [] }
     set { precondition(newValue.isEmpty, "a rule without state is given \(newValue.count) numbers") }
   }
+  func canHold(_ state: [Double]) -> Bool { state.isEmpty }
   var keepsInactive: Bool { false }
   var prefixes: [Int] { [] }
   var widerK: Int? { nil }

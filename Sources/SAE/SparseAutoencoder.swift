@@ -48,6 +48,8 @@ package final class SparseAutoencoder: Autoencoder {
     set { rule.state = newValue }
   }
 
+  package func canHold(_ state: [Double]) -> Bool { rule.canHold(state) }
+
   /// All weights 0, to be filled from a file.
   package init(zeroed configuration: SAEConfiguration) throws(SAEError) {
     try configuration.validate()

@@ -84,7 +84,8 @@ final class TrainSession {
     resamplingSteps = Set(try configuration.resamplingSteps())
     objective = try configuration.makeObjective()
     if let resumeStep {
-      (activity, watch) = try Checkpoint.load(step: resumeStep, from: folder.checkpoints, into: sae, optimizer)
+      (activity, watch) = try Checkpoint.load(
+        step: resumeStep, of: nSteps, from: folder.checkpoints, into: sae, optimizer)
       unproven = resumeStep
     } else {
       activity = ActivityCount(counts: [Int](repeating: 0, count: shape.dSAE))

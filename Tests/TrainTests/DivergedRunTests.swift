@@ -175,4 +175,77 @@ import Testing
     let short = configuration("\(folder.path)/short", .jumprelu, steps: 5) { $0.threshold = 1000 }
     #expect(try reason(short)?.contains(": no latent was active in 2 steps at step 1; ") ?? false)
   }
+
+  /// Of a run that stopped, after `change` to state.json: what resuming says, without the remedy.
+  private func message(
+    _ run: TrainConfiguration, _ change: (inout [String: Any]) throws -> Void
+  ) throws -> String {
+    let path = URL(fileURLWithPath: "\(run.out)/checkpoints/step-13/state.json")
+    let whole = try Data(contentsOf: path)
+    defer { try? whole.write(to: path) }
+    var state = try #require(try JSONSerialization.jsonObject(with: whole) as? [String: Any])
+    try change(&state)
+    try JSONSerialization.data(withJSONObject: state).write(to: path)
+    do {
+      _ = try TrainRun(run, source: ToyBatches()).run(resuming: true, isInterrupted: { true })
+      return "it went on"
+    } catch TrainError.mismatch(let message) {
+      let end = try #require(message.range(of: "; this checkpoint is damaged or of another run"))
+      return String(message[..<end.lowerBound].dropFirst(path.path.count))
+    }
+  }
+
+  @Test func aStateThatNoStepLeavesIsRefused() throws {
+    let folder = try TemporaryFolder()
+    let run = configuration("\(folder.path)/run", .panneal)
+    #expect(try reason(run, stoppingAfter: 13) == nil)
+    #expect(try message(run) { _ in } == "it went on")
+    #expect(try message(run) { $0["step"] = -7 } == ": step is -7; expected 13, from 0 to the run's 40")
+    #expect(
+      try message(run) { $0["tokensSinceActive"] = [1, 2] } == ": 2 latents, the run has 36")
+    for (key, count) in [("tokensSinceActive", -1), ("tokensSinceActive", Int.max), ("activity", -1)] {
+      let found = try message(run) { state in
+        if key == "activity" {
+          state[key] = ["counts": [Int](repeating: count, count: 36), "tokens": 0]
+        } else {
+          state[key] = [Int](repeating: count, count: 36)
+        }
+      }
+      #expect(found == ": a count of tokens is not from 0 to 2^56")
+    }
+    #expect(
+      try message(run) { $0["entryFraction"] = Double.nan.bitPattern }
+        == ": entryFraction is nan; expected a share from 0 to 1")
+    // λ, updates, length of the queue.
+    for (index, value) in [(0, Double.infinity), (1, 11), (1, -1), (2, .nan), (2, 11), (2, 0.5), (22, .nan)] {
+      let found = try message(run) { state in
+        var numbers = try #require(state["state"] as? [UInt64])
+        numbers[index] = value.bitPattern
+        state["state"] = numbers
+      }
+      #expect(found.hasPrefix(": state is [") && found.hasSuffix("], which no step of panneal leaves"), "\(found)")
+    }
+    let watch = try message(run) { state in
+      var watch = try #require(state["watch"] as? [String: Any])
+      watch["recent"] = [Double](repeating: 1, count: 14)
+      state["watch"] = watch
+    }
+    #expect(watch == ": watch is not that of a run at step 13")
+  }
+
+  @Test func changedTensorsAreSeenBeforeTheyAreUsed() throws {
+    let folder = try TemporaryFolder()
+    let run = configuration("\(folder.path)/run", .topk)
+    #expect(try reason(run, stoppingAfter: 13) == nil)
+    let path = "\(run.out)/checkpoints/step-13/state.safetensors"
+    var bytes = try #require(FileManager.default.contents(atPath: path))
+    bytes[bytes.count - 2] ^= 0x40
+    try bytes.write(to: URL(fileURLWithPath: path))
+    do {
+      _ = try TrainRun(run, source: ToyBatches()).run(resuming: true)
+      Issue.record("it went on")
+    } catch TrainError.mismatch(let message) {
+      #expect(message.hasPrefix("\(path): SHA-256 is ") && message.contains("…, state.json says "), "\(message)")
+    }
+  }
 }

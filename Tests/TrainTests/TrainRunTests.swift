@@ -322,7 +322,7 @@ extension TrainConfiguration {
   @Test func aDamagedCheckpointIsNamedWithWhatToDo() throws {
     let folder = try TemporaryFolder()
     for (file, what) in [
-      ("state.json", "state.json: not the state of a run"), ("state.safetensors", "state.safetensors: a header of "),
+      ("state.json", "state.json: not the state of a run"), ("state.safetensors", "state.safetensors: SHA-256 is "),
     ] {
       let run = configuration("\(folder.path)/\(file)", .topk)
       _ = try TrainRun(run, source: ToyBatches()).run(resuming: false, isInterrupted: { true })

@@ -36,6 +36,8 @@ final class BatchTopK: LatentRule {
     }
   }
 
+  func canHold(_ state: [Double]) -> Bool { state.count == 4 && state.allSatisfy(\.isFinite) && state[1] >= 0 }
+
   var thresholds: [Float]? { [Float](repeating: Float(max(0, threshold)), count: nLatents) }
 
   func begin(step: Int, of nSteps: Int) {

@@ -57,6 +57,14 @@ final class PAnneal: DenseLatentRule {
     }
   }
 
+  func canHold(_ state: [Double]) -> Bool {
+    func isCount(_ number: Double, upTo most: Int) -> Bool {
+      number >= 0 && number <= Double(most) && number == number.rounded()
+    }
+    return state.count == 3 + 2 * Self.queueLength && state.allSatisfy(\.isFinite) && state[0] >= 0
+      && isCount(state[1], upTo: configuration.annealUpdates) && isCount(state[2], upTo: Self.queueLength)
+  }
+
   func begin(step: Int, of nSteps: Int) {
     self.step = step
     let (start, n) = (Int(Double(configuration.annealStart) * Double(nSteps)), configuration.annealUpdates)
