@@ -112,7 +112,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var model: String?
   /// Tokens to train on, over as many epochs as that takes.
   package var tokens: Int
-  /// Tokens per step.
+  /// Tokens per step; no more than `tokens`.
   package var batch: Int
   /// `adam`, `adamw`, `sgd`, `signum` or `sparse-adam`.
   package var optimizer: OptimizerConfiguration.Kind
@@ -279,6 +279,9 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
     _ = try makeObjective()
     try check(tokens >= 1 && tokens <= 1 << 50, "tokens is \(tokens); 1 to 2^50 are allowed")
     try check(batch >= 1 && batch <= 1 << 20, "batch is \(batch); 1 to 1,048,576 are allowed")
+    try check(
+      batch <= tokens,
+      "batch is \(batch), but the run has \(tokens) tokens; a batch of 1 to \(tokens) is allowed, or give more tokens")
     try validateArchitecture()
     try validateTarget()
     try validateOptimizer()

@@ -90,6 +90,10 @@ import Train
     #expect(message { $0.checkpointSteps = -1 } == "checkpoint-steps is -1; it must be at least 1")
     #expect(message { $0.batch = 0 } == "batch is 0; 1 to 1,048,576 are allowed")
     #expect(
+      message { ($0.tokens, $0.batch) = (200_000, 400_000) }
+        == "batch is 400000, but the run has 200000 tokens; a batch of 1 to 200000 is allowed, or give more tokens")
+    #expect(message { ($0.tokens, $0.batch) = (1, 1) } == "valid")
+    #expect(
       message { $0.latents = "x8" }
         == "latents is x8; expected a number such as 4096 or a multiple of the width such as 8x")
     #expect(
