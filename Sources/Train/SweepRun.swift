@@ -113,7 +113,8 @@ package final class SweepRun {
     let folder = RunFolder(configuration.out)
     try createFolder(folder.path)
     try folder.agree(on: configuration)
-    return "actcache train --resume --config '\(folder.path)/config.yaml'"
+    let file = "\(folder.path)/config.yaml"
+    return "actcache train --resume --config \(shellWord(file))"
   }
 
   /// Members that can share every batch.

@@ -129,4 +129,28 @@ import Train
     }
     #expect(nOpened == 2 && !FileManager.default.fileExists(atPath: folder.path + "/sweep"))
   }
+
+  @Test func aMemberLargerThanItsTokensIsFoundBeforeAnyWork() throws {
+    let grid = try grid("/nowhere", "runs: [{batch: 32}, {batch: 4096}]")
+    #expect(
+      throws: TrainError.invalid(
+        "run batch-4096: batch is 4096, but the run has 1280 tokens; a batch of 1 to 1280 is allowed, or give more tokens"
+      )
+    ) { _ = try SweepRun(grid, open: { _ in RunData(source: ToyBatches()) }) }
+  }
+
+  @Test func commandsForAnArrayAreWordsOfAShell() throws {
+    let cache = try TinyModelCache(hooks: ["blocks.1.hook_resid_post"])
+    let out = cache.folder.path + "/it's"
+    let grid = try SweepGrid(
+      yaml: """
+        cache: \(cache.path)
+        hook: blocks.1.hook_resid_post
+        out: \(out)
+        k: [3, 4]
+        """, path: "s.yaml")
+    let command = try SweepRun(grid).command(for: grid.members[0])
+    #expect(
+      command == "actcache train --resume --config '\(cache.folder.path)/it'\\''s/k-3/config.yaml'", "\(command)")
+  }
 }
