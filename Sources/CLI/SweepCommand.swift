@@ -57,7 +57,9 @@ struct SweepCommand: ParsableCommand {
     try table.write(to: grid.out)
     try report(results, of: grid)
     if results.contains(where: { $0.outcome.isUnfinished }) { throw ExitCode(ExitStatus.interrupted) }
-    if results.contains(where: { $0.outcome.reason != nil }) { throw ExitCode(1) }
+    // What is wrong with the machine, such as a full disk, is above what is wrong with a run.
+    let failures = results.compactMap(\.error).map { exitStatus(of: $0) ?? 1 }
+    if let status = failures.max() { throw ExitCode(status) }
   }
 
   private struct Output: Encodable {

@@ -6,7 +6,7 @@ final class SweepMember {
   let name: String
   private let configuration: TrainConfiguration
   let session: TrainSession
-  private var problem: String?
+  private var problem: (any Error)?
   private var isFinished = false
   /// Spent on this member's steps.
   private(set) var seconds = 0.0
@@ -37,7 +37,7 @@ final class SweepMember {
     do {
       _ = try session.train(on: batch.scaled, of: source)
       try finishIfDone()
-    } catch { problem = "\(error)" }
+    } catch { problem = error }
     seconds += (ContinuousClock.now - start) / .seconds(1)
   }
 
@@ -52,8 +52,8 @@ final class SweepMember {
     do {
       defer { costs.optimizer = (ContinuousClock.now - start) / .seconds(1) }
       _ = try session.finish(losses, of: batch, source)
-    } catch { problem = "\(error)" }
-    do { if problem == nil { try finishIfDone() } } catch { problem = "\(error)" }
+    } catch { problem = error }
+    do { if problem == nil { try finishIfDone() } } catch { problem = error }
     seconds += costs.total
     self.costs = (self.costs ?? StepCosts()) + costs
     return costs.optimizer
@@ -67,12 +67,13 @@ final class SweepMember {
 
   /// Saves what there is, to go on from.
   func interrupt() {
-    do { try session.save() } catch { problem = "\(error)" }
+    do { try session.save() } catch { problem = error }
   }
 
   var result: SweepResult {
     let outcome: SweepResult.Outcome =
-      problem.map { .failed($0) } ?? (isFinished ? .finished : .interrupted(step: session.step))
-    return SweepResult(name, outcome: outcome, configuration: configuration, seconds: seconds, costs: costs)
+      problem.map { .failed("\($0)") } ?? (isFinished ? .finished : .interrupted(step: session.step))
+    return SweepResult(
+      name, outcome: outcome, error: problem, configuration: configuration, seconds: seconds, costs: costs)
   }
 }

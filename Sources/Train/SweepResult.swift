@@ -34,6 +34,8 @@ package struct SweepResult: Sendable {
 
   package var name: String
   package var outcome: Outcome
+  /// What stopped a failed run.
+  package var error: (any Error)?
   package var configuration: TrainConfiguration
   /// Of its last logged step, if there is one.
   package var metrics: StepMetrics?
@@ -43,10 +45,12 @@ package struct SweepResult: Sendable {
   package var costs: StepCosts?
 
   package init(
-    _ name: String, outcome: Outcome, configuration: TrainConfiguration, seconds: Double = 0, costs: StepCosts? = nil
+    _ name: String, outcome: Outcome, error: (any Error)? = nil, configuration: TrainConfiguration, seconds: Double = 0,
+    costs: StepCosts? = nil
   ) {
     self.name = name
     self.outcome = outcome
+    self.error = error
     self.configuration = configuration
     self.seconds = seconds
     self.costs = costs

@@ -158,7 +158,8 @@ package final class SweepRun {
       if let begun = try SweepMember(member.name, configuration, data, resuming: resuming) { return begun }
       results[member.name] = SweepResult(member.name, outcome: .finished, configuration: configuration)
     } catch {
-      results[member.name] = SweepResult(member.name, outcome: .failed("\(error)"), configuration: configuration)
+      results[member.name] = SweepResult(
+        member.name, outcome: .failed("\(error)"), error: error, configuration: configuration)
     }
     return nil
   }
