@@ -3,7 +3,7 @@ import LinearAlgebra
 
 extension SparseAutoencoder {
   /// Gives dead latents a new start (Bricken et al. 2023, "Neuron resampling"). For each a token of `x` [tokens, dIn] is drawn
-  /// with a probability ∝ (‖x − x̂‖²)²; with u = (x − bDec)/‖x − bDec‖, the direction that the encoder sees it in,
+  /// with a probability ∝ (‖x − x̂‖²)², x̂ as a step has it; with u = (x − bDec)/‖x − bDec‖, the direction that the encoder sees it in,
   ///
   ///     decoder row = u      encoder row = 0.2 · mean norm of the encoder rows of alive latents · u      bias = 0
   ///
@@ -27,7 +27,7 @@ extension SparseAutoencoder {
     var centred = Matrix(uninitialized: x.rows, d)
     centre(x, into: &centred)
     let inputs = squaredNorms(centred)
-    var error = decode(encode(x))
+    var error = reconstructAsInTraining(x)
     error.add(x, times: -1)
     // A token at bDec has no direction.
     let weights = zip(squaredNorms(error), inputs).map { $1 > 0 ? $0 * $0 : 0 }
@@ -45,6 +45,17 @@ extension SparseAutoencoder {
     }
     rule.reset(changed)
     return changed
+  }
+
+  /// x̂ of a batch with the latents that a step of training selects: those of inference are others while the running
+  /// threshold of batchtopk is not known yet.
+  private func reconstructAsInTraining(_ x: borrowing Matrix) -> Matrix {
+    let state = rule.state
+    var recon = Matrix(uninitialized: x.rows, configuration.outWidth)
+    forward(x, into: &recon)
+    // It was no step.
+    rule.state = state
+    return recon
   }
 
   /// Parameters with a row, or a bias with an element, per latent.

@@ -1,3 +1,4 @@
+import Foundation
 import LinearAlgebra
 import SAE
 import TestSupport
@@ -100,6 +101,41 @@ import Testing
     }
     #expect(SparseAutoencoder.draw(3, weights: [], seed: 0) == [])
     #expect(SparseAutoencoder.draw(0, weights: [1], seed: 0) == [])
+  }
+
+  /// Before the running threshold of batchtopk is known its inference is dense; training is not.
+  @Test(arguments: [SAEConfiguration.Architecture.batchtopk, .matryoshka])
+  func errorsAreThoseOfTraining(architecture: SAEConfiguration.Architecture) throws {
+    var nDifferent = 0
+    for seed in 0..<10 as Range<UInt64> {
+      let (sae, batch) = try example(architecture, dead: [3, 7])
+      let x = Matrix(20, 5, batch)
+      sae.begin(step: 0, of: 1000)
+      _ = sae.computeGradients(x)
+      for latent in [3, 7] { sae.activity.tokensSinceActive[latent] = 100 }
+      let state = sae.state
+      func drawn(_ recon: borrowing Matrix) -> [Int] {
+        let losses = (0..<20).map { row in
+          (0..<5).reduce(0.0) { $0 + Double(pow(x[row, $1] - recon[row, $1], 2)) }
+        }
+        return SparseAutoencoder.draw(2, weights: losses.map { $0 * $0 }, seed: seed)
+      }
+      var recon = Matrix(20, 5)
+      sae.forward(x, into: &recon)
+      sae.state = state
+      let expected = drawn(recon)
+      if expected != drawn(sae.decode(sae.encode(x))) { nDifferent += 1 }
+      let centre = sae.bDec.value.values
+      #expect(sae.resample(from: x, seed: seed) == [3, 7])
+      #expect(sae.state == state)
+      for (latent, token) in zip([3, 7], expected) {
+        let direction = (0..<5).map { x[token, $0] - centre[$0] }
+        for (i, value) in direction.enumerated() {
+          #expect(abs(sae.wDec.value[latent, i] - value / norm(direction)) < 1e-5)
+        }
+      }
+    }
+    #expect(nDifferent > 0)
   }
 
   /// The token with by far the largest error is the one taken: the square of the loss counts.
