@@ -23,13 +23,31 @@ struct ActCacheCommand: ParsableCommand {
     useFastKernels()
     if let missing = missingInstructions() { fail(missing, status: 1) }
     var command: any ParsableCommand
-    do { command = try parseAsRoot() } catch { exit(withError: error) }
+    do { command = try parseAsRoot(joiningNegativeNumbers(Array(CommandLine.arguments.dropFirst()))) } catch {
+      exit(withError: error)
+    }
     do { try command.run() } catch {
       finishOutput()
       guard let status = exitStatus(of: error) else { exit(withError: error) }
       fail("\(error)", status: status)
     }
     finishOutput()
+  }
+
+  /// `--clip -1` as `--clip=-1`: the parser takes -1 for a flag, and would say that the value is missing. No flag of ours is
+  /// a number, and a number that an option does not allow is refused with what it allows.
+  static func joiningNegativeNumbers(_ arguments: [String]) -> [String] {
+    var joined: [String] = []
+    for argument in arguments {
+      if argument.hasPrefix("-"), Double(argument) != nil, let option = joined.last, option.hasPrefix("--"),
+        option.count > 2, !option.contains("=")
+      {
+        joined[joined.count - 1] = "\(option)=\(argument)"
+      } else {
+        joined.append(argument)
+      }
+    }
+    return joined
   }
 
   /// Results that could not be written are no success.

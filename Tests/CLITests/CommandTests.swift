@@ -33,6 +33,20 @@ import Testing
     #expect(model.status == 66, "\(model)")
   }
 
+  @Test func negativeNumbersAreRefusedWithWhatIsAllowed() throws {
+    func train(_ options: String...) throws -> Outcome {
+      try actcache(["train", "--cache", "c", "--hook", "h", "--out", "o"] + options)
+    }
+    let clip = try train("--clip", "-1")
+    #expect(clip.status == 64)
+    #expect(
+      clip.errors == "actcache: clip is -1.0; expected a finite number, 0 or more (0 switches it off)\n", "\(clip)")
+    #expect(try train("--lr", "-1e-3").errors == "actcache: lr is -0.001; it must be positive, or auto\n")
+    #expect(try train("--batch", "-5").errors == "actcache: batch is -5; 1 to 1,048,576 are allowed\n")
+    // What is no number is missing, as before.
+    #expect(try train("--lr", "--json").errors.contains("Missing value for '--lr"))
+  }
+
   #if os(Linux)
     @Test func resultsThatCannotBeWrittenAreAnError() throws {
       let process = program(["doctor", "--json"])
