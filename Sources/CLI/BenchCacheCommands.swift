@@ -119,7 +119,7 @@ struct BenchTrainCommand: ParsableCommand {
   @OptionGroup var options: BenchOptions
   @OptionGroup var sae: BenchSAEOptions
   @OptionGroup var objective: BenchObjectiveOptions
-  @Option(help: "Width of synthetic activations.") var d = 768
+  @Option(name: [.customLong("width"), .customLong("d")], help: "Width of synthetic activations.") var d = 768
   @Option(help: "adam, adamw, sgd, signum or sparse-adam.") var optimizer = OptimizerConfiguration.Kind.adam
   @Option(help: "Decay of the average of weights; 0: none.") var ema: Float = 0
   @Option(help: "Steps to time, after two that are not counted; by default 8, or 60 on a cache.") var steps: Int?

@@ -82,12 +82,13 @@ struct BenchOptions: ParsableArguments {
 
 /// The SAE whose steps are timed on a cache.
 struct BenchSAEOptions: ParsableArguments {
-  @Option(help: "topk, batchtopk, matryoshka, relu, jumprelu, gated, panneal or deep.") var arch = SAEConfiguration
+  @Option(help: "topk, batchtopk, matryoshka, relu, jumprelu, gated, panneal, deep, tied or rica.") var arch =
+    SAEConfiguration
     .Architecture.topk
   @Option(help: "Number of latents, or a multiple of the width such as 8x; 24,576 on synthetic data.")
   var latents: String?
   @Option(help: "topk, batchtopk, matryoshka: active latents per token.") var k = 32
-  @Option(help: "relu, gated, panneal: λ of the L1 penalty.") var l1: Float = 1
+  @Option(help: "relu, tied, rica, gated, panneal: λ of the L1 penalty.") var l1: Float = 1
   @Option(
     help: "Active latents per token at the start, as a trained SAE has them; by default what random weights give.")
   var startL0: Double?
