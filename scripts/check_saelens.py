@@ -2,19 +2,26 @@
 
     python scripts/check_saelens.py RUN [path/to/actcache]        (sae-lens 6.54, safetensors, torch from PyPI)
 
-Both get the same 512 random activations, once around the decoder's bias (a transcoder: around 0) and once 100 times as large. Exits with 1
+The program is by default the release build of the package that this script is in. Both get the same 512 random activations, once around the decoder's bias (a transcoder: around 0) and once 100 times as large. Exits with 1
 if anything differs by more than 1e-5 of the largest value.
 """
+import json
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import torch
 from sae_lens import SAE
+from sae_lens.registry import SAE_CLASS_REGISTRY
 from safetensors.torch import load_file, save_file
 
 run = sys.argv[1]
-program = sys.argv[2] if len(sys.argv) > 2 else ".build/release/actcache"
+package = Path(__file__).resolve().parent.parent
+program = sys.argv[2] if len(sys.argv) > 2 else str(package / ".build/release/actcache")
+architecture = json.loads(Path(f"{run}/sae/cfg.json").read_text())["architecture"]
+if architecture not in SAE_CLASS_REGISTRY:
+    sys.exit(f"{run}: SAELens has no class for {architecture}; nothing to compare with")
 sae = SAE.load_from_disk(f"{run}/sae")
 print(f"{type(sae).__name__}: d_in {sae.cfg.d_in}, d_sae {sae.cfg.d_sae}, hook {sae.cfg.metadata.hook_name}")
 torch.manual_seed(0)
