@@ -5,6 +5,7 @@
 # make torture  the fault tests for long: 500 kills, ten minutes of fuzzing, every crash point (half an hour)
 # make slurm  a job array on a Slurm of its own harvests one cache (half a minute; installs slurm-wlm if run as root)
 # make bench  time this machine beside the PyTorch libraries (needs Python; see README)
+# make saelens  train an SAE of each kind that SAELens has, and compare latents and reconstructions with SAELens'
 # make frontier, half-layers, finetune  the recipes for end-to-end SAEs (recipes/README.md); MODEL=… TEXT=… choose others
 # make model  fetch SmolLM2-135M for the README's "real model" section
 
@@ -16,7 +17,7 @@ DEBIAN_PACKAGES = libopenblas-dev libzstd-dev zstd gzip pkg-config python3-venv
 # The Python of the tests that have others read our files.
 export ACTCACHE_PYTHON ?= $(CURDIR)/.build/python/bin/python
 
-.PHONY: demo frontier half-layers finetune test torture slurm build lint format setup readers bench model clean
+.PHONY: demo frontier half-layers finetune test saelens torture slurm build lint format setup readers bench model clean
 
 demo: build
 	@sh scripts/demo.sh $(ACTCACHE)
@@ -40,6 +41,9 @@ test: setup readers lint
 torture: setup
 	ACTCACHE_KILLS=500 ACTCACHE_FUZZ_SECONDS=150 ACTCACHE_FAULTS=all $(SWIFT) test -c release --filter 'KillTests|FuzzTests|FaultTests|ShardTests|ManifestTests'
 	@sh scripts/test_slurm.sh $(ACTCACHE)
+
+saelens: build
+	@sh scripts/check_saelens.sh $(ACTCACHE) $(PYTHON)
 
 slurm: build
 	@sh scripts/test_slurm.sh $(ACTCACHE)
