@@ -10,8 +10,11 @@ package enum DeadLatents: String, Codable, Sendable, CaseIterable {
 }
 
 extension TrainConfiguration {
-  /// Where the arch has AuxK, that, unless `dead` says otherwise.
-  package var deadLatents: DeadLatents { dead ?? (arch.usesK ? .auxk : .none) }
+  /// Where the arch has AuxK and some steps are local, that, unless `dead` says otherwise.
+  package var deadLatents: DeadLatents {
+    if let dead { return dead }
+    return arch.usesK && (try? makeObjective())?.hasLocalSteps ?? true ? .auxk : .none
+  }
 
   func validateDeadLatents() throws(TrainError) {
     if dead == .auxk && !arch.usesK {

@@ -77,8 +77,24 @@ extension TrainConfiguration {
     if teacher != nil && !result.needsTeacher {
       throw .invalid("teacher is given, but no term compares predictions with the original's; leave it out")
     }
-    if result.balances && !(result.has(.local) && result.has(.kl)) {
-      throw .invalid("balance weighs kl against local; give both a weight")
+    if result.balances && !(result.has(.local) && (result.has(.kl) || result.has(.nextToken))) {
+      throw .invalid("balance weighs kl or next-token against local; give local and one of them a weight")
+    }
+    if !result.hasLocalSteps { try checkLocalOptions() }
+  }
+
+  /// Throws `TrainError.invalid` for what belongs to steps of the local objective, where there is none.
+  private func checkLocalOptions() throws(TrainError) {
+    let problem = "objective \(objective) runs the model in every step, and it belongs to steps of the local objective"
+    for (name, isGiven) in [
+      ("multi-topk", multiTopK != nil), ("groups", groups != nil), ("k-aux", kAux != nil),
+      ("aux-coefficient", auxCoefficient != nil),
+    ] where isGiven {
+      throw .invalid("\(name) is given, but \(problem); leave it out")
+    }
+    if dead == .auxk { throw .invalid("dead is auxk, but \(problem); resample and none work") }
+    if arch == .matryoshka {
+      throw .invalid("arch is matryoshka, but \(problem); choose batchtopk, which is the same there")
     }
   }
 

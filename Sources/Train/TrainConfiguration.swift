@@ -78,7 +78,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var residual: Bool?
   /// Tokens without activity after which a latent is dead.
   package var deadTokens: Int
-  /// What is done about them: `auxk` (where the arch has it and this is not set), `resample` or `none`.
+  /// What is done about them: `auxk` (where the arch has it, some steps are local and this is not set), `resample` or `none`.
   package var dead: DeadLatents?
   /// resample: after which steps, such as `1000,2000`; 25,000, 50,000, 75,000 and 100,000 where not set.
   package var resampleSteps: String?
@@ -104,7 +104,7 @@ package struct TrainConfiguration: Codable, Sendable, Equatable {
   package var teacher: String?
   /// local-kl: share of the steps, at the end, that have KL; 0.05 where not set.
   package var finetuneFraction: Double?
-  /// Whether kl is multiplied by MSE / KL of the batch; local-kl does.
+  /// Whether kl and next-token are multiplied by MSE over the term in the batch; local-kl does.
   package var balance: Bool?
   /// Whether the half-layers next to the hook are trained, too; intrusive and non-intrusive do.
   package var halfLayers: Bool?

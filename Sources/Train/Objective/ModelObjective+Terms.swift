@@ -51,12 +51,13 @@ extension ModelObjective {
 
   /// - Parameters:
   ///   - kl, nextToken: the terms that are meant, with the SAE or without.
-  ///   - mses: of each student, where KL is to count as much as it (α of arXiv 2503.17272, a constant of the step).
+  ///   - mses: of each student, where a term is to count as much as it (α of arXiv 2503.17272, a constant of the step).
   private func outputs(
     of states: [Strip], kl: Objective.Term, nextToken: Objective.Term, _ step: Step, balancing mses: [Double]? = nil
   ) -> [Output] {
     var outputs = states.map { Output(gradient: SharedMatrix(Matrix($0.rows, $0.columns))) }
-    func add(_ term: OutputTerm, times weight: Double, to i: Int) {
+    func add(_ term: OutputTerm, times constant: Double, to i: Int) {
+      let weight = constant * (mses.map { $0[i] / (term.value + 1e-8) } ?? 1)
       var gradient = outputs[i].gradient.matrix.copy()
       gradient.add(term.gradient.matrix, times: Float(weight))
       outputs[i] = Output(
@@ -65,7 +66,7 @@ extension ModelObjective {
     }
     if let teacher = step.teacher, step.weight(kl) > 0 {
       for (i, term) in outputTerms(states, teacher, step).enumerated() {
-        add(term, times: step.weight(kl) * (mses.map { $0[i] / (term.value + 1e-8) } ?? 1), to: i)
+        add(term, times: step.weight(kl), to: i)
         outputs[i].kl = term.value
       }
     }

@@ -69,7 +69,8 @@ package struct Objective: Equatable, Sendable {
   package var weights: [Term: TermWeight]
   package var downstream = Downstream.all
   package var trainsHalfLayers = false
-  /// Whether the weight of kl is multiplied by MSE / KL of the batch, so that both count alike.
+  /// Whether the weight of kl, and that of next-token, is multiplied by MSE over the term in the batch, so that both count
+  /// alike.
   package var balances = false
 
   /// - Parameter finetuneFraction: of `localToKL`: share of the steps, at the end, that have KL.
@@ -105,7 +106,17 @@ package struct Objective: Equatable, Sendable {
   /// Whether a term is made by layers of the model, and whether any step runs some.
   package var needsModel: Bool { Term.allCases.contains { $0 != .local && has($0) } }
   package var runsModel: Bool { trainsHalfLayers || needsModel }
+  /// Whether a term compares predictions with the original's.
   package var needsTeacher: Bool { Term.allCases.contains { $0.needsTeacher && has($0) } }
+  /// Whether a step does.
+  func needsTeacher(at progress: Double) -> Bool {
+    Term.allCases.contains { $0.needsTeacher && weight($0, at: progress) > 0 }
+  }
+  /// Whether there may be steps that run no layer of the model. Weights are zero from a step of their own on, or from the
+  /// first on.
+  package var hasLocalSteps: Bool {
+    ([0] + weights.values.map(\.to)).contains { $0 < 1 && !needsModel(at: $0) }
+  }
 
   /// Whether a step runs layers of the model, and so takes whole sequences. A step that does not takes shuffled tokens.
   package func needsModel(at progress: Double) -> Bool {

@@ -267,16 +267,20 @@ import Transformer
     #expect(nChecked >= 3)
   }
 
-  /// α = MSE/KL is a constant of the step.
-  @Test func balanceMakesBothTermsCountAlike() throws {
+  /// α = MSE/KL, or MSE/CE, is a constant of the step.
+  @Test(arguments: [TrainConfiguration.OutputLoss.kl, .nextToken])
+  func balanceMakesBothTermsCountAlike(loss: TrainConfiguration.OutputLoss) throws {
     let cache = try TinyModelCache(hooks: [Self.hook], logits: ["hidden"])
-    let balanced = try Example(cache, "local-kl")
+    let balanced = try Example(cache, "local-kl") { $0.outputLoss = loss }
     let found = try balanced.losses()
     let gradients = balanced.sae.parameters.map { $0.gradient.values }
-    let (kl, mse) = (try #require(found.kl), found.sae.mse)
-    let plain = try Example(cache, "mixed") { $0.weights = "local=0.5,kl=\(0.5 * mse / (kl + 1e-8))" }
+    let (output, mse) = (try #require(loss == .kl ? found.kl : found.nextToken), found.sae.mse)
+    #expect(abs(found.sae.total - mse - 0.1 * found.sae.l1) < 1e-6 * found.sae.total)
+    let plain = try Example(cache, "mixed") {
+      $0.weights = "local=0.5,\(loss.rawValue)=\(0.5 * mse / (output + 1e-8))"
+    }
     let other = try plain.losses()
-    #expect(abs(found.sae.total - other.sae.total) < 1e-9 && other.kl == found.kl)
+    #expect(abs(found.sae.total - other.sae.total) < 1e-9 && other.kl == found.kl && other.nextToken == found.nextToken)
     for (a, parameter) in zip(gradients, plain.sae.parameters) {
       #expect(difference(a, parameter.gradient.values) == nil, "\(parameter.name)")
     }

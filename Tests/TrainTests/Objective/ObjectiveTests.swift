@@ -1,3 +1,4 @@
+import SAE
 import Testing
 
 @testable import Train
@@ -48,6 +49,72 @@ import Testing
     #expect(tuned.weight(.local, at: 0.89) == 1 && tuned.weight(.kl, at: 0.89) == 0 && !tuned.needsModel(at: 0.89))
     #expect(tuned.weight(.local, at: 0.9) == 0.5 && tuned.weight(.kl, at: 0.9) == 0.5 && tuned.needsModel(at: 0.9))
     #expect(tuned.balances && !tuned.trainsHalfLayers)
+    let nextTokens = try objective("local-kl") { $0.outputLoss = .nextToken }
+    #expect(nextTokens.has(.nextToken) && !nextTokens.has(.kl) && nextTokens.balances && !nextTokens.needsTeacher)
+  }
+
+  @Test func localStepsAreThoseInWhichNoOtherTermHasAWeight() throws {
+    for (name, weights, isTrue) in [
+      ("e2e", nil, false), ("local-kl", nil, true), ("mixed", "local=1,kl=1", false), ("mixed", "kl=1@0.5", true),
+      ("mixed", "kl=1@..0.5", true), ("mixed", "kl=1@..0.5,next-token=1@0.5", false),
+      ("mixed", "kl=1@..0.5,next-token=1@0.7", true), ("mixed", "kl=1@..0.7,next-token=1@0.5", false),
+      ("mixed", "kl=1@..1", false), ("mixed", "kl=0>1@0..0.5", true), ("mixed", "kl=1>0@0..0.5", true),
+    ] {
+      let objective = try configuration {
+        $0.objective = name
+        $0.weights = weights
+      }.makeObjective()
+      #expect(objective.hasLocalSteps == isTrue, "\(name) \(weights ?? "")")
+      // As many steps as show each piece of the schedules.
+      #expect((0..<20).contains { !objective.needsModel(at: Double($0) / 20) } == isTrue, "\(name) \(weights ?? "")")
+    }
+    #expect(
+      try configuration {
+        $0.objective = "local-kl"; $0.finetuneFraction = 1
+      }.makeObjective().hasLocalSteps == false)
+    #expect(
+      try configuration {
+        $0.objective = "local-kl"; $0.halfLayers = true
+      }.makeObjective().hasLocalSteps == false)
+  }
+
+  @Test func whatBelongsToLocalStepsIsRefusedWhereThereAreNone() throws {
+    func problem(_ change: (inout TrainConfiguration) -> Void) -> String {
+      do throws(TrainError) { try configuration(change).validate() } catch { return error.description }
+      return ""
+    }
+    let reason = "objective e2e runs the model in every step, and it belongs to steps of the local objective"
+    let options: [(String, (inout TrainConfiguration) -> Void)] = [
+      ("multi-topk", { $0.multiTopK = true }), ("k-aux", { $0.kAux = 3 }),
+      ("aux-coefficient", { $0.auxCoefficient = 1 }),
+      (
+        "groups",
+        {
+          $0.groups = "1/2"; $0.arch = .matryoshka
+        }
+      ),
+    ]
+    for (name, change) in options {
+      #expect(problem(change) == "\(name) is given, but \(reason); leave it out")
+      #expect(
+        problem {
+          change(&$0); $0.objective = "local-kl"
+        } == "", "\(name)")
+    }
+    #expect(problem { $0.dead = .auxk } == "dead is auxk, but \(reason); resample and none work")
+    #expect(
+      problem { $0.arch = .matryoshka }
+        == "arch is matryoshka, but \(reason); choose batchtopk, which is the same there")
+    #expect(
+      problem {
+        $0.arch = .matryoshka; $0.objective = "local-kl"
+      } == "")
+    // What is not said is none, in the run's config.yaml, too.
+    let e2e = configuration { _ in }
+    #expect(e2e.deadLatents == .none && e2e.complete.auxCoefficient == nil)
+    #expect(try e2e.saeConfiguration(width: 8).auxCoefficient == 0)
+    let tuned = configuration { $0.objective = "local-kl" }
+    #expect(tuned.deadLatents == .auxk && tuned.complete.auxCoefficient == 1 / 32)
   }
 
   @Test func whatTheObjectiveDoesNotHaveIsRefused() {
@@ -85,7 +152,9 @@ import Testing
       problem {
         $0.outputLoss = .nextToken; $0.teacher = "hidden"
       }.hasPrefix("teacher is given, but no term"))
-    #expect(problem { $0.balance = true } == "balance weighs kl against local; give both a weight")
+    #expect(
+      problem { $0.balance = true }
+        == "balance weighs kl or next-token against local; give local and one of them a weight")
     #expect(
       problem {
         $0.objective = "local-kl"; $0.finetuneFraction = 0
