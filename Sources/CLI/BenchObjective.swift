@@ -44,7 +44,7 @@ struct BenchObjectiveOptions: ParsableArguments {
       \(part("unembedding, softmax, losses", costs.parts.output))
       \(part("optimizer", costs.optimizer))
       \(part("reading", costs.reading))
-      \(fixed(costs.relativeToLocal, 1)) times the time per token of SAE and optimizer alone
+      \(fixed(costs.relativeToLocal ?? 0, 1)) times the time per token of \(StepCosts.localSteps)
       from tokens, without the cache: \(fixed(1e3 * result.medianSecondsLive, 1)) ms/step; the cache saves \
       \(fixed(100 * (1 - result.medianSecondsPerStep / result.medianSecondsLive), 0)) %
       """)

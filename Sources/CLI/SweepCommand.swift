@@ -100,7 +100,7 @@ struct SweepCommand: ParsableCommand {
         result.name, result.outcome.word, metrics.map { fixed($0.l0, 1) } ?? "", metrics.map { fixed($0.fvu, 4) } ?? "",
         metrics.map { fixed($0.loss, 4) } ?? "", metrics.map { grouped($0.dead) } ?? "", fixed(result.seconds, 1),
       ]
-      if runsModel { cells.append(result.costs.map { fixed($0.relativeToLocal, 1) } ?? "") }
+      if runsModel { cells.append(result.costs?.relativeToLocal.map { fixed($0, 1) } ?? "") }
       table.add(cells)
       if let metrics {
         let mark = result.configuration.arch.rawValue.first ?? "o"
@@ -109,7 +109,8 @@ struct SweepCommand: ParsableCommand {
     }
     print(table.text)
     if runsModel {
-      print("× local: time per token over that of SAE and optimizer alone; what runs share counts in equal parts")
+      print(
+        "× local: time per token over that of \(StepCosts.localSteps); what runs share counts in equal parts")
     }
     let kinds = Set(results.map(\.configuration.arch.rawValue)).sorted().map { "\($0.prefix(1)): \($0)" }
     let plot = TextScatter(x: "L0", y: "FVU of the last step, \(kinds.joined(separator: ", "))", points).text()

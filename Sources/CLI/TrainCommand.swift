@@ -86,7 +86,8 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "The original's predictions: a logit policy of the cache, or none (run the layers above).")
   var teacher: String?
   @Option(help: "local-kl: share of the steps, at the end, that have KL; 0.05.") var finetuneFraction: Double?
-  @Flag(inversion: .prefixedNo, help: "Multiply kl by MSE / KL of the batch; local-kl does.") var balance: Bool?
+  @Flag(inversion: .prefixedNo, help: "Multiply kl and next-token by MSE over the term in the batch; local-kl does.")
+  var balance: Bool?
   @Flag(inversion: .prefixedNo, help: "Train the half-layers next to the hook, too; intrusive objectives do.")
   var halfLayers: Bool?
   @Option(help: "Folder or GGUF file of the model, for all objectives but local.") var model: String?
@@ -261,8 +262,8 @@ struct TrainCommand: ParsableCommand {
   private func partsOfTheTime(_ costs: StepCosts) -> String {
     func share(_ seconds: Double) -> String { "\(fixed(100 * seconds / costs.total, 0)) %" }
     return "steps with the model: SAE \(share(costs.parts.sae)), layers \(share(costs.parts.layers)), unembedding and "
-      + "losses \(share(costs.parts.output)), optimizer \(share(costs.optimizer)), reading \(share(costs.reading)); "
-      + "\(fixed(costs.relativeToLocal, 1)) times the time per token of SAE and optimizer alone"
+      + "losses \(share(costs.parts.output)), optimizer \(share(costs.optimizer)), reading \(share(costs.reading))"
+      + (costs.relativeToLocal.map { "; \(fixed($0, 1)) times the time per token of \(StepCosts.localSteps)" } ?? "")
   }
 
   private func predictions(_ metrics: StepMetrics) -> String {

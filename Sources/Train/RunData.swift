@@ -29,9 +29,11 @@ package struct RunData {
     steps = try configuration.makeObjective().runsModel ? ModelSteps(for: &configuration, cache: cache) : nil
     var reading = try configuration.readingOptions()
     reading.leavingOut = folder.skippedFrames
+    // Where no step reads shuffled tokens, there need not be enough for a batch.
+    let readsTokens = steps?.objective.objective.hasLocalSteps ?? true
     let batches = try CacheBatches(
       cache, hook: configuration.hook, targetHook: configuration.targetHook,
-      stream: steps?.objective.plan.before?.input.name, batchSize: configuration.batch,
+      stream: steps?.objective.plan.before?.input.name, batchSize: readsTokens ? configuration.batch : 1,
       seed: configuration.orderSeed ?? configuration.seed, reading: reading)
     source = batches
     skipped = batches.skipped

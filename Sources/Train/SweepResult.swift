@@ -98,7 +98,7 @@ package struct SweepTable {
           result.outcome.word, metrics.map { "\($0.step)" } ?? "", metrics.map { "\($0.tokens)" } ?? "",
           number(metrics?.loss), number(metrics?.mse), number(metrics?.fvu), number(metrics?.l0), number(metrics?.l1),
           metrics.map { "\($0.dead)" } ?? "", metrics.map { "\($0.lr)" } ?? "", String(format: "%.2f", result.seconds),
-          result.costs.map { String(format: "%.2f", $0.relativeToLocal) } ?? "", result.outcome.reason ?? "",
+          result.costs?.relativeToLocal.map { String(format: "%.2f", $0) } ?? "", result.outcome.reason ?? "",
         ]
       return cells.map(SweepTable.quoted).joined(separator: ",")
     }

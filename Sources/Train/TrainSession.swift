@@ -21,6 +21,7 @@ final class TrainSession {
   /// Trained with the SAE.
   let halfLayers: [TrainedHalfLayer]
   private let objective: Objective
+  let localStepTime = LocalStepTime()
   private let schedule: Schedule
   private let tokensPerEpoch: Int
   private let provenance: SAELensFormat.Provenance

@@ -111,8 +111,8 @@ package final class ModelObjective {
   /// What a step found of a student.
   struct Found {
     let losses: ObjectiveLosses
-    /// What went into its SAE.
-    let input: SharedMatrix
+    /// What went into its SAE, and what it was to reconstruct, in normalised units.
+    let input, target: SharedMatrix
     /// What the step took for it: its own SAE and layers, and of what all share an equal part.
     let seconds: ObjectiveSeconds
   }
@@ -138,7 +138,7 @@ package final class ModelObjective {
     for half in halfLayers { half.clearGradients() }
     var weights: [Objective.Term: Double] = [:]
     for term in Objective.Term.allCases { weights[term] = objective.weight(term, at: progress) }
-    let step = try prepare(batch, weights)
+    let step = try prepare(batch, weights, withTeacher: objective.needsTeacher(at: progress))
     var losses = students.map { _ in ObjectiveLosses(StepLosses()) }
     let dLead = try withoutSAE(step, &losses[0])
 
@@ -155,7 +155,9 @@ package final class ModelObjective {
       losses[i] = counted(of: i) { backward(task, step, dFinal: outputs?[i].gradient, losses[i], dLead: dLead) }
     }
     let shared = own.reduce(into: seconds - start) { $0 = $0 - $1 } / Double(students.count)
-    return students.indices.map { Found(losses: losses[$0], input: tasks[$0].input, seconds: own[$0] + shared) }
+    return students.indices.map {
+      Found(losses: losses[$0], input: tasks[$0].input, target: tasks[$0].target, seconds: own[$0] + shared)
+    }
   }
 
   /// The cached activations of a batch at the hook, raw; with trained half-layers what the one before the hook makes.
@@ -180,11 +182,13 @@ package final class ModelObjective {
     let mse: Double
   }
 
-  private func prepare(_ batch: SequenceBatch, _ weights: [Objective.Term: Double]) throws -> Step {
+  private func prepare(
+    _ batch: SequenceBatch, _ weights: [Objective.Term: Double], withTeacher: Bool
+  ) throws -> Step {
     guard let input = batch.streams[plan.input] else { preconditionFailure("the batch lacks \(plan.input)") }
     let base = plan.base.flatMap { batch.streams[$0] }
     let (x, states) = try timed(\.layers) {
-      (try activations(of: batch), plan.needsTeacher ? try teacherStates(batch, input, base) : nil)
+      (try activations(of: batch), withTeacher ? try teacherStates(batch, input, base) : nil)
     }
     let teacher: TeacherPredictions? =
       if let states {

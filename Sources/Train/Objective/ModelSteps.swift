@@ -11,12 +11,12 @@ package final class ModelSteps {
   /// Brings raw activations that the SAE reads to ‖x‖² ≈ width.
   let scale: Double
   private let streamKeys: [String]
-  private var secondsOfOptimizer = 0.0
+  private var (secondsOfOptimizer, secondsLocal) = (0.0, 0.0)
 
   /// What the steps so far took.
   package var costs: StepCosts {
     StepCosts(
-      parts: objective.seconds, optimizer: secondsOfOptimizer, reading: sequences.secondsWaited)
+      parts: objective.seconds, optimizer: secondsOfOptimizer, reading: sequences.secondsWaited, local: secondsLocal)
   }
 
   /// Opens the model, and sets the configuration's teacher, so that the run means the same when the cache has more.
@@ -79,6 +79,7 @@ package final class ModelSteps {
   /// - Returns: metrics, if this step is one to log.
   func train(_ session: TrainSession, _ source: any BatchSource) throws -> StepMetrics? {
     let found = try computeGradients([session])[0]
+    secondsLocal += try session.localStepTime.next(session, found)
     let start = ContinuousClock.now
     defer { secondsOfOptimizer += (ContinuousClock.now - start) / .seconds(1) }
     return try session.finish(found.losses, of: found.input.matrix, source)
@@ -90,17 +91,22 @@ package final class ModelSteps {
     let found = try computeGradients(members.map(\.session))
     let reading = (sequences.secondsWaited - before) / Double(members.count)
     for (member, found) in zip(members, found) {
+      let local = try member.session.localStepTime.next(member.session, found)
+      secondsLocal += local
       secondsOfOptimizer += member.finish(
-        found.losses, of: found.input.matrix, source, StepCosts(parts: found.seconds, optimizer: 0, reading: reading))
+        found.losses, of: found.input.matrix, source,
+        StepCosts(parts: found.seconds, optimizer: 0, reading: reading, local: local))
     }
   }
 
   private func computeGradients(_ sessions: [TrainSession]) throws -> [ModelObjective.Found] {
-    let batch = try sequences.read(batch: sessions[0].step)
+    let progress = sessions[0].progress
+    let batch = try sequences.read(
+      batch: sessions[0].step, withTeacher: objective.objective.needsTeacher(at: progress))
     for session in sessions { session.begin() }
     return try objective.computeGradients(
       sessions.map { Student(sae: $0.sae, normalization: $0.normalization, targetScale: $0.targetScale) }, batch,
-      progress: sessions[0].progress)
+      progress: progress)
   }
 }
 
@@ -109,13 +115,20 @@ package struct StepCosts: Codable, Sendable, Equatable {
   package var parts = ObjectiveSeconds()
   package var optimizer = 0.0
   package var reading = 0.0
+  /// What as many steps of the local objective would have taken (`LocalStepTime`); 0 if that was not measured.
+  package var local = 0.0
+
+  /// What `local` is, for people.
+  package static var localSteps: String { "local steps (SAE and optimizer on the same batches, timed on a copy)" }
 
   static func + (a: Self, b: Self) -> Self {
-    Self(parts: a.parts + b.parts, optimizer: a.optimizer + b.optimizer, reading: a.reading + b.reading)
+    Self(
+      parts: a.parts + b.parts, optimizer: a.optimizer + b.optimizer, reading: a.reading + b.reading,
+      local: a.local + b.local)
   }
 
   package var total: Double { parts.sae + parts.layers + parts.output + optimizer + reading }
 
-  /// Time per token as a multiple of what the SAE and its optimizer take: a step of the local objective.
-  package var relativeToLocal: Double { total / max(parts.sae + optimizer, 1e-9) }
+  /// Time per token as a multiple of what a step of the local objective takes; nil if that was not measured.
+  package var relativeToLocal: Double? { local > 0 ? total / local : nil }
 }

@@ -53,8 +53,11 @@ package struct ObjectiveBenchmark {
       sae.parameters + objective.halfLayers.flatMap { $0.weights.map(\.parameter) },
       configuration.optimizerConfiguration)
     var (optimizing, l0) = (0.0, 0.0)
+    var last: ModelObjective.Found?
     func step(on batch: SequenceBatch) throws {
-      l0 = try objective.computeGradients([student], batch, progress: 1)[0].losses.sae.l0
+      let found = try objective.computeGradients([student], batch, progress: 1)[0]
+      l0 = found.losses.sae.l0
+      last = found
       let start = ContinuousClock.now
       optimizer.apply(learningRate: 1e-4)
       optimizing += (ContinuousClock.now - start) / .seconds(1)
@@ -69,8 +72,12 @@ package struct ObjectiveBenchmark {
       return (seconds, seconds.sorted()[seconds.count / 2])
     }
     let cached = try median { try step(on: model.sequences.read(batch: $0)) }
-    let costs = StepCosts(
+    var costs = StepCosts(
       parts: objective.seconds, optimizer: optimizing, reading: model.sequences.secondsWaited)
+    if let last {
+      let seconds = try LocalStepTime.seconds(sae, configuration.optimizerConfiguration, step: 0, of: 1, last)
+      costs.local = seconds * Double(cached.all.count + Self.uncounted)
+    }
     let batches = try (0..<steps + Self.uncounted).map { try model.sequences.read(batch: $0) }
     let workspace = ForwardWorkspace()
     let live = try median { i in

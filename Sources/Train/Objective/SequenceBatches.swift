@@ -61,8 +61,8 @@ package final class SequenceBatches {
     }
   }
 
-  /// Throws `ActCacheError.damaged` naming the file.
-  func read(batch index: Int) throws -> SequenceBatch {
+  /// Without the teacher's predictions, if they are not wanted in this batch. Throws `ActCacheError.damaged` naming the file.
+  func read(batch index: Int, withTeacher: Bool = true) throws -> SequenceBatch {
     let start = ContinuousClock.now
     defer { secondsWaited += (ContinuousClock.now - start) / .seconds(1) }
     let batch = SequenceBatch(nSequences: nSequences, nPositions: context)
@@ -87,7 +87,7 @@ package final class SequenceBatches {
       let squares = squaredNorms(x.matrix)
       batch.saeRows.removeAll { squares[Int($0)] > maxNorm * maxNorm }
     }
-    switch streams.teacher {
+    switch withTeacher ? streams.teacher : nil {
     case nil: break
     case .hidden: batch.hidden = try matrix(hiddenWidth, places) { try reader.readHidden($0, into: &$1) }
     case .full: batch.codes = try codes(places)
