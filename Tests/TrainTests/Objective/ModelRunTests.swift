@@ -5,9 +5,9 @@ import Memory
 import SAE
 import TestSupport
 import Testing
-import Transformer
 
 @testable import Train
+@testable import Transformer
 
 /// Whole runs of objectives that run the model, on a cache of a small random one.
 @Suite struct ModelRunTests {
@@ -69,21 +69,74 @@ import Transformer
     #expect(try run(whole) == .alreadyFinished)
   }
 
+  /// Of teachers, tokens that pass by the SAE, padding and normalization; nothing of them is in a checkpoint.
+  @Test(arguments: ["full", "mass:0.2:40", "padded", "unit", "without-sae"])
+  func othersResumeAlike(what: String) throws {
+    let isTeacher = what == "full" || what.hasPrefix("mass")
+    let cache = try TinyModelCache(
+      hooks: Self.hooks, logits: [isTeacher ? what : "hidden"], isPadded: what == "padded")
+    var whole = cache.configuration(what == "without-sae" ? "mixed" : "e2e", hook: Self.hook, out: "whole")
+    whole.k = 6
+    if what == "padded" { (whole.skipBOS, whole.skipPositions) = (true, 2) }
+    if what == "unit" { whole.normalization = "unit" }
+    if what == "without-sae" {
+      (whole.weights, whole.halfLayers) = ("next-token=1,next-token-without-sae=0.5", true)
+    }
+    var parts = whole
+    parts.out = cache.folder.path + "/parts"
+    #expect(try run(whole) == .finished)
+    #expect(try run(parts, until: 4) == .interrupted(step: 4))
+    #expect(try run(parts, resuming: true) == .finished)
+    #expect(try files(whole.out) == files(parts.out))
+    let (x, y) = (try metrics(whole.out), try metrics(parts.out))
+    #expect(x.map(\.loss) == y.map(\.loss) && x.count == 10)
+    #expect(x.allSatisfy { ($0.nextTokenWithoutSAE != nil) == (what == "without-sae") })
+  }
+
+  /// Digests of all that the model in memory has.
+  private func digests(_ model: TransformerModel) -> [String: String] {
+    var found: [String: String] = [:]
+    for layer in 0..<model.configuration.nLayers {
+      for half in [HalfLayer.attention(layer), .mlp(layer)] {
+        found["\(half)"] = TrainedHalfLayer(half, of: model).digest
+      }
+    }
+    func add(_ name: String, _ strip: Strip) {
+      let copy = Matrix(strip.rows, strip.columns)
+      copy.strip.assign(strip)
+      // FNV-1a over words.
+      let hash = copy.values.reduce(0xCBF2_9CE4_8422_2325 as UInt64) { ($0 ^ UInt64($1.bitPattern)) &* 0x100_0000_01B3 }
+      found[name] = String(hash, radix: 16)
+    }
+    add("embedding", model.tokenEmbedding.matrix.strip)
+    add("unembedding", model.unembedding)
+    add("norm", model.finalNorm.weight.strip)
+    if let positions = model.positions { add("positions", positions) }
+    return found
+  }
+
   @Test func halfLayerModesChangeThoseAndNothingElse() throws {
     let cache = try cache()
     var configuration = cache.configuration("non-intrusive", hook: Self.hook)
     configuration.arch = .relu
-    #expect(try run(configuration) == .finished)
-    let model = try TransformerModel.load(path: cache.model)
-    let halves = try TrainedHalfLayer.read(configuration.out + "/half-layers.safetensors", of: model)
+    let data = try RunData(for: &configuration)
+    let objective = try #require(data.steps).objective
+    let before = digests(objective.model)
+    #expect(try TrainRun(configuration, data).run(resuming: false) == .finished)
+    // The model that the teacher and the layers above ran on.
+    #expect(digests(objective.model) == before && before.count == 2 * objective.model.configuration.nLayers + 4)
+    // The one that comes out.
+    let halves = try TrainedHalfLayer.read(configuration.out + "/half-layers.safetensors", of: objective.model)
     #expect(halves.map(\.halfLayer) == [.attention(1), .mlp(1)])
+    let after = digests(TransformerModel(objective.model, replacing: halves))
+    #expect(Set(before.keys.filter { before[$0] != after[$0] }) == Set(halves.map { "\($0.halfLayer)" }))
     for half in halves {
-      let before = TrainedHalfLayer(half.halfLayer, of: model)
+      let before = TrainedHalfLayer(half.halfLayer, of: objective.model)
       for (a, b) in zip(half.weights, before.weights) {
-        #expect(a.value.values != b.value.values, "\(a.name) was not trained")
+        #expect(difference(a.value.values, b.value.values) != nil, "\(a.name) was not trained")
       }
     }
-    // The model on disk is what it was.
+    // And the model on disk is what it was.
     #expect(try TransformerModel.load(path: cache.model).weightsDigest() == cache.reader.manifest.identity.weights)
   }
 
@@ -100,6 +153,42 @@ import Transformer
     let found = try metrics(configuration.out)
     let (first, last) = (try #require(found.first?.kl), try #require(found.last?.kl))
     #expect(last < 0.7 * first, "\(hook): KL from \(first) to \(last)")
+  }
+
+  /// Steps without a term that compares predictions neither read nor run the teacher.
+  @Test func theTeacherIsLeftOutWhereNoTermNeedsIt() throws {
+    let cache = try cache()
+    var configuration = cache.configuration("mixed", hook: Self.hook)
+    (configuration.weights, configuration.teacher, configuration.k) = ("next-token=1,kl=1@0.5", "hidden", 6)
+    let steps = try #require(try RunData(for: &configuration).steps)
+    #expect(try steps.sequences.read(batch: 0, withTeacher: false).hidden == nil)
+    #expect(try steps.sequences.read(batch: 0).hidden != nil)
+    #expect(try run(configuration) == .finished)
+    let found = try metrics(configuration.out)
+    #expect(found.map { $0.kl != nil } == (1...10).map { $0 > 5 } && found.allSatisfy { $0.nextToken != nil })
+    // Up to there as if there were no such term.
+    var plain = cache.configuration("next-token", hook: Self.hook, out: "plain")
+    plain.k = 6
+    #expect(try run(plain) == .finished)
+    #expect(try metrics(plain.out).prefix(5).map(\.loss) == found.prefix(5).map(\.loss))
+  }
+
+  /// Whole sequences are enough, also where too few of their tokens go through the SAE for a batch of those alone.
+  @Test func wholeSequencesNeedNoBatchOfShuffledTokens() throws {
+    let cache = try cache()
+    let nSequences = try SequenceReader(cache.reader, seed: 0).count
+    func configuration(_ objective: String) -> TrainConfiguration {
+      var configuration = cache.configuration(objective, hook: Self.hook, out: objective)
+      configuration.batch = nSequences * TinyModelCache.context
+      (configuration.tokens, configuration.skipPositions, configuration.k) = (2 * configuration.batch, 1, 6)
+      return configuration
+    }
+    #expect(try run(configuration("e2e")) == .finished)
+    #expect {
+      try run(configuration("local-kl"))
+    } throws: {
+      "\($0)".contains("only \(nSequences * (TinyModelCache.context - 1)) to train on")
+    }
   }
 
   @Test func whatTheCacheLacksIsNamedWithTheCommandThatAddsIt() throws {

@@ -15,18 +15,35 @@ final class TinyModelCache {
   var path: String { folder.path + "/cache" }
   var reader: CacheReader { get throws { try CacheReader(path: path) } }
 
-  /// - Parameter fixture: a folder of `Tests/TransformerTests/Fixtures`.
-  init(_ fixture: String = "gpt-neo", hooks: [String], logits: [String] = [], dtype: String = "f32") throws {
+  /// - Parameters:
+  ///   - fixture: a folder of `Tests/TransformerTests/Fixtures`.
+  ///   - isPadded: sequences are documents of a BOS token and 4 to 9 letters, cut off or padded.
+  init(
+    _ fixture: String = "gpt-neo", hooks: [String], logits: [String] = [], dtype: String = "f32",
+    isPadded: Bool = false
+  ) throws {
     folder = try TemporaryFolder()
     model = SharedInputs.packageRoot.appendingPathComponent("Tests/TransformerTests/Fixtures/\(fixture)").path
     self.logits = logits
     var generator = SeededGenerator(seed: 3)
-    let text = (0..<1500).map { _ in UInt8.random(in: 0x61...0x7A, using: &generator) }
+    var text: [UInt8] = []
+    if isPadded {
+      for _ in 0..<187 {
+        for _ in 0..<Int.random(in: 4...9, using: &generator) {
+          text.append(UInt8.random(in: 0x61...0x7A, using: &generator))
+        }
+        text += "<|endoftext|>".utf8
+      }
+    } else {
+      text = (0..<1500).map { _ in UInt8.random(in: 0x61...0x7A, using: &generator) }
+    }
     try Data(text).write(to: URL(fileURLWithPath: folder.path + "/text.txt"))
-    try harvest(hooks, corpora: [folder.path + "/text.txt"], logits: logits, dtype: dtype)
+    try harvest(hooks, corpora: [folder.path + "/text.txt"], logits: logits, dtype: dtype, isPadded: isPadded)
   }
 
-  private func harvest(_ hooks: [String], corpora: [String], logits: [String], dtype: String) throws {
+  private func harvest(
+    _ hooks: [String], corpora: [String], logits: [String], dtype: String, isPadded: Bool
+  ) throws {
     var configuration = HarvestConfiguration()
     configuration.model = model
     configuration.corpora = corpora
@@ -35,6 +52,7 @@ final class TinyModelCache {
     configuration.context = Self.context
     configuration.out = path
     configuration.dtype = dtype
+    if isPadded { (configuration.pack, configuration.bos) = ("none", true) }
     let source = ModelSource(try TransformerModel.load(path: model))
     let run = try HarvestRun(configuration, source: source, tokenizer: LetterTokenizer(), minFrameBytes: 4096)
     guard case .finished = try run.run() else { throw CocoaError(.coderInvalidValue) }
@@ -57,7 +75,7 @@ final class TinyModelCache {
 
 /// One token per letter.
 private struct LetterTokenizer: TextTokenizer {
-  let bosID: UInt32? = nil
+  let bosID: UInt32? = 1
   let eosID: UInt32? = 30
   let addsBOS = false
   let digest = "letters"
