@@ -47,27 +47,11 @@ import Testing
     try FileManager.default.contentsOfDirectory(atPath: "\(configuration.out)/checkpoints").sorted()
   }
 
-  /// Batches that from number `first` on are not finite.
-  private struct BrokenBatches: BatchSource {
-    let toy = ToyBatches()
-    let first: Int
-    var width: Int { toy.width }
-    var tokensPerEpoch: Int { toy.tokensPerEpoch }
-    var normalizationScale: Double { toy.normalizationScale }
-    var secondsWaited: Double { 0 }
-    var identity: DataIdentity { toy.identity }
-    var provenance: SAELensFormat.Provenance { toy.provenance }
-
-    func read(batch index: Int, into batch: inout Matrix) throws {
-      try toy.read(batch: index, into: &batch)
-      if index >= first { batch[0, 0] = .infinity }
-    }
-  }
-
-  /// Batches that are toys for a while, and then 30 times as large.
+  /// Toys that are multiplied from batch `first` on.
   private struct GrowingBatches: BatchSource {
     let toy = ToyBatches()
     let first: Int
+    var factor: Float = 30
     var width: Int { toy.width }
     var tokensPerEpoch: Int { toy.tokensPerEpoch }
     var normalizationScale: Double { toy.normalizationScale }
@@ -77,7 +61,7 @@ import Testing
 
     func read(batch index: Int, into batch: inout Matrix) throws {
       try toy.read(batch: index, into: &batch)
-      if index >= first { for i in 0..<batch.rows { for j in 0..<width { batch[i, j] *= 30 } } }
+      if index >= first { batch.scale(by: factor) }
     }
   }
 
@@ -101,11 +85,11 @@ import Testing
   @Test func theCheckpointKeptHadALossThatWasWell() throws {
     let folder = try TemporaryFolder()
     let broken = configuration("\(folder.path)/broken", .topk)
-    let why = try #require(try reason(broken, source: BrokenBatches(first: 14)))
+    let why = try #require(try reason(broken, source: GrowingBatches(first: 14, factor: .infinity)))
     #expect(why.hasSuffix("; the checkpoint of step 7 is kept"), "\(why)")
     #expect(try checkpoints(broken) == ["step-7"])
     // What is kept goes on, to the same end.
-    #expect(try reason(broken, resuming: true, source: BrokenBatches(first: 14)) == why)
+    #expect(try reason(broken, resuming: true, source: GrowingBatches(first: 14, factor: .infinity)) == why)
 
     let wild = configuration("\(folder.path)/wild", .topk) { ($0.lr, $0.checkpointSteps) = (1e30, 1) }
     let first = try #require(try reason(wild))
@@ -115,7 +99,7 @@ import Testing
 
   @Test func aCheckpointOfAnInterruptedRunIsNotYetAGoodOne() throws {
     let folder = try TemporaryFolder()
-    let source = BrokenBatches(first: 10)
+    let source = GrowingBatches(first: 10, factor: .infinity)
     let run = configuration("\(folder.path)/run", .topk)
     #expect(try reason(run, source: source, stoppingAfter: 10) == nil)
     #expect(try checkpoints(run) == ["step-10", "step-7"])
