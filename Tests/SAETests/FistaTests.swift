@@ -35,6 +35,27 @@ import Testing
     (0..<matrix.rows).map { i in (0..<matrix.columns).map { Double(matrix[i, $0]) } }
   }
 
+  /// The baseline of toy recovery: with the directions that made the data, codes are the sizes that they had.
+  @Test func theDirectionsThatMadeATokenAreFoundWithTheirSizes() throws {
+    let (tokens, d, n) = (60, 32, 64)
+    let sae = try dictionary(d: d, n: n)
+    var random = SeededGenerator(seed: 8)
+    var sizes = Matrix(tokens, n)
+    for row in 0..<tokens {
+      for j in (0..<n).shuffled(using: &random).prefix(3) { sizes[row, j] = .random(in: 1...2, using: &random) }
+    }
+    var x = Matrix(tokens, d)
+    for row in 0..<tokens { for i in 0..<d { x[row, i] = sae.bDec.value[0, i] } }
+    gemm(sizes, sae.wDec.value, into: &x, accumulating: true)
+    let code = try Fista(sae, l1: 0.02, inputScale: 1, name: "a").encode(x)
+    for row in 0..<tokens {
+      var found = [Float](repeating: 0, count: n)
+      for (latent, value) in code.row(row) { found[latent] = value }
+      // The penalty makes each a little smaller.
+      for j in 0..<n { #expect(abs(found[j] - sizes[row, j]) < 0.1, "token \(row), latent \(j)") }
+    }
+  }
+
   @Test(arguments: [(1, 1, 1), (3, 2, 5), (5, 7, 13), (17, 16, 31), (7, 19, 64)])
   func codesAreThoseOfCoordinateDescent(tokens: Int, d: Int, n: Int) throws {
     let sae = try dictionary(d: d, n: n)
